@@ -1,0 +1,211 @@
+"""The command line: one command for each configuration, its flags made from the dataclass.
+
+The last line of standard output is one JSON object; everything else goes to standard error.
+"""
+
+import contextlib
+import importlib
+import io
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import IO, Any, NamedTuple, NoReturn
+
+from raypipe import __version__
+from raypipe.errors import ConfigError, RaypipeError
+
+
+class Command(NamedTuple):
+    """Where a command's configuration and its verb live, and its table in a TOML file."""
+
+    config: str
+    verb: str  # module:function
+    table: str | None
+    summary: str
+
+
+COMMANDS = {
+    "prepare": Command("PrepareConfig", "raypipe.pipeline:prepare", "prepare", "clean, balance and split raw text"),
+    "train": Command("TrainConfig", "raypipe.pipeline:train", "train", "fine-tune a model, then evaluate it"),
+    "evaluate": Command("EvaluateConfig", "raypipe.pipeline:evaluate", "evaluate", "score a model on labelled text"),
+    "run": Command("RunConfig", "raypipe.pipeline:run", None, "prepare, train and evaluate from one TOML file"),
+    "predict": Command("PredictConfig", "raypipe.pipeline:predict", None, "label new text"),
+    "demo": Command("DemoConfig", "raypipe.demo:demo", None, "the whole road, offline on the CPU"),
+    "doctor": Command("DoctorConfig", "raypipe.doctor:doctor", None, "what this machine can do, and what is missing"),
+}
+
+# Parts of the plan that this version does not have: refused by name, never ignored.
+LATER_COMMANDS = ("sweep", "audit")
+LATER_FLAGS = {
+    "prepare": ("--explore", "--previous", "--license", "--yes-publish", "--corrections", "--dry-run"),
+    "train": ("--truncation", "--token-budget", "--attention", "--class-weights", "--wandb-output", "--dry-run"),
+    "evaluate": ("--cumulative-score", "--compare-with", "--precision", "--dry-run"),
+    "run": ("--dry-run",),
+    "doctor": ("--cluster",),
+}
+
+
+def main(argv: Sequence[str] | None = None, command: str | None = None) -> NoReturn:
+    """Run one command and exit: 0 done, 2 input or configuration at fault, 1 anything else.
+
+    ``command`` is given by jobs/NAME.py, which takes the flags alone.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if command is None:
+        command = _command_of(words)
+        words = words[1:]
+    with _claimed_stdout() as answer:
+        try:
+            from raypipe import tokens
+
+            code = _run(command, words, answer)
+        except RaypipeError as error:
+            print(f"raypipe {command}: {tokens.redact(str(error))}", file=sys.stderr)
+            code = error.exit_code
+        except KeyboardInterrupt:
+            print(f"raypipe {command}: interrupted", file=sys.stderr)
+            code = 130
+        except Exception as error:
+            known = _raised_on_purpose(error)
+            text = f"raypipe {command}: {known}" if known else traceback.format_exc()
+            print(tokens.redact(text), file=sys.stderr)
+            code = known.exit_code if known else 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    sys.exit(code)
+
+
+def _run(name: str, words: list[str], answer: IO[str]) -> int:
+    refuse_later(name, words)
+    config = parse(name, words, answer)
+    module, function = COMMANDS[name].verb.split(":")
+    verb = getattr(importlib.import_module(module), function)
+    if name == "predict" and config.output is None:
+        result = verb(config, rows_to=answer)
+        print(json.dumps(result.to_json()), file=sys.stderr)
+    else:
+        result = verb(config)
+        print(json.dumps(result.to_json()), file=answer)
+    return 0
+
+
+def parse(name: str, words: Sequence[str], help_to: IO[str] | None = None) -> Any:
+    """The command's configuration from flags over the TOML table over defaults.
+
+    Raises ConfigError; exits with 0 after --help (written to ``help_to``) and with 2 on a usage error, in whose
+    message no token is repeated.
+    """
+    import tyro
+
+    from raypipe import config as configs
+    from raypipe import tokens
+    from raypipe.toml import defaults_of
+
+    kind = getattr(configs, COMMANDS[name].config)
+    default = defaults_of(kind, _value_of("--config", words), COMMANDS[name].table)
+    captured = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(help_to or sys.stdout), contextlib.redirect_stderr(captured):
+            config = tyro.cli(kind, prog=f"raypipe {name}", args=list(words), default=default)
+    except SystemExit:
+        tokens.remember(*_secrets_in(words))
+        sys.stderr.write(tokens.redact(captured.getvalue()))
+        raise
+    config.validate()
+    return config
+
+
+def refuse_later(name: str, words: Sequence[str]) -> None:
+    """Refuse what a later version brings. Raises ConfigError."""
+    if name in LATER_COMMANDS:
+        raise ConfigError(f"raypipe {__version__} has no command {name!r}", f"one of {', '.join(COMMANDS)}")
+    for word in words:
+        flag = word.split("=")[0].replace("_", "-")
+        if flag in LATER_FLAGS.get(name, ()):
+            raise ConfigError(f"raypipe {__version__} has no {flag}", "the flags of --help", f"leave {flag} out")
+
+
+def _command_of(words: list[str]) -> str:
+    from raypipe.errors import ConfigError
+
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_overview())
+        sys.exit(0 if words else 2)
+    if words[0] in ("-V", "--version"):
+        print(f"raypipe {__version__}")
+        sys.exit(0)
+    if words[0] not in COMMANDS and words[0] not in LATER_COMMANDS:
+        import difflib
+
+        close = difflib.get_close_matches(words[0], COMMANDS, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else "see raypipe --help"
+        print(ConfigError(f"raypipe: no command {words[0]!r}", ", ".join(COMMANDS), hint), file=sys.stderr)
+        sys.exit(2)
+    return words[0]
+
+
+def _overview() -> str:
+    lines = [f"  {name:10}{command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            f"raypipe {__version__}: raw labelled JSONL to a published, evaluated text classifier, on Ray",
+            "",
+            "usage: raypipe COMMAND [flags]      (raypipe COMMAND --help for its flags)",
+            "",
+            *lines,
+        ]
+    )
+
+
+def _value_of(flag: str, words: Sequence[str]) -> str | None:
+    for place, word in enumerate(words):
+        if word == flag and place + 1 < len(words):
+            return words[place + 1]
+        if word.startswith(flag + "="):
+            return word[len(flag) + 1 :]
+    return None
+
+
+def _secrets_in(words: Sequence[str]) -> list[str]:
+    """What follows anything that looks like a token's flag, however it is spelled."""
+    found = []
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        name, _, value = word.partition("=")
+        if name == "-ht" or (name.startswith("-") and ("tok" in name or "key" in name or "access" in name)):
+            found.append(value or after)
+    return [value for value in found if value and not value.startswith(("-", "env:", "@"))]
+
+
+def _raised_on_purpose(error: BaseException) -> RaypipeError | None:
+    """The RaypipeError that a Ray task raised, out of the wrappers that Ray put around it."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        if isinstance(current, RaypipeError) and not hasattr(current, "cause"):
+            return current
+        current = getattr(current, "cause", None) or current.__cause__
+    return None
+
+
+@contextlib.contextmanager
+def _claimed_stdout() -> Any:
+    """Standard output for the answer alone: whatever else is printed, by workers too, goes to standard error."""
+    sys.stdout.flush()
+    answer = os.fdopen(os.dup(1), "w", encoding="utf8")
+    os.dup2(2, 1)
+    kept, sys.stdout = sys.stdout, sys.stderr
+    try:
+        yield answer
+    finally:
+        answer.flush()
+        sys.stderr.flush()
+        os.dup2(answer.fileno(), 1)
+        sys.stdout = kept
+        answer.close()
+
+
+if __name__ == "__main__":
+    main()

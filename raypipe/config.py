@@ -1,0 +1,356 @@
+"""One frozen dataclass per command: the only home of a default, and the source of the command line.
+
+The text under each field is its help. ``secret()`` marks a field that is never printed, hashed or stored.
+"""
+
+import difflib
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Literal
+
+from tyro.conf import arg
+
+from raypipe.errors import ConfigError
+
+DEFAULT_MODEL = "MoritzLaurer/deberta-v3-base-zeroshot-v1.1-all-33"
+
+# Fields that say where and how a command runs, not what it computes: they are not part of its hash.
+RUN_CONTROL = frozenset(
+    {"config", "address", "num_cpus", "wait_for_resources", "overwrite", "resume", "allow_literal_token"}
+)
+
+
+def secret() -> Any:
+    return field(default=None, repr=False, metadata={"secret": True})
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonConfig:
+    """What every command takes."""
+
+    config: str | None = None
+    """TOML file with the tables [prepare] [train] [evaluate] [sweep]; flags win over it."""
+    seed: int = 42
+    """Seed of every random choice."""
+    address: str | None = None
+    """Ray cluster to use; without it the running cluster (inside a Ray job or with RAY_ADDRESS), else a local Ray."""
+    num_cpus: int | None = None
+    """CPUs of a local Ray (all of the machine's by default)."""
+    wait_for_resources: float = 0.0
+    """Seconds to wait for an autoscaling cluster to bring the CPUs or GPUs that the command needs."""
+    overwrite: bool = False
+    """Replace an existing complete output."""
+    resume: bool = False
+    """Keep an existing complete output of the same input and configuration; finish an incomplete one."""
+    allow_literal_token: bool = False
+    """Accept a token written out on the command line inside a Ray job, where it is stored in the job's metadata."""
+
+    def validate(self) -> None:
+        """Refuse values that cannot work. Raises ConfigError."""
+        require(self.seed >= 0, f"--seed {self.seed}", "a whole number of at least 0")
+        require(self.num_cpus is None or self.num_cpus >= 1, f"--num-cpus {self.num_cpus}", "at least 1")
+        require(self.wait_for_resources >= 0, f"--wait-for-resources {self.wait_for_resources}", "at least 0")
+        require(not (self.overwrite and self.resume), "--overwrite and --resume together", "one of them", "drop one")
+
+    def public(self) -> dict[str, Any]:
+        """The fields without secrets, as JSON can hold them."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if not f.metadata.get("secret")}
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
+
+    def hash(self) -> str:
+        """Sixteen hex digits of SHA-256 over everything that decides the result."""
+        deciding = {name: value for name, value in self.public().items() if name not in RUN_CONTROL}
+        return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
+
+
+HfToken = Annotated[str | None, arg(aliases=["-ht"], metavar="TOKEN|env:NAME|@FILE")]
+WandbToken = Annotated[str | None, arg(metavar="KEY|env:NAME|@FILE")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareConfig(CommonConfig):
+    """Clean, balance and split raw labelled text into a dataset."""
+
+    input_dir: Annotated[str, arg(aliases=["-i"])]
+    """Folder of the raw files."""
+    input_filename: Annotated[str, arg(aliases=["-f"])]
+    """File name or glob under --input-dir (** crosses folders): .jsonl, .jsonl.gz, .csv, .parquet."""
+    output_filename: Annotated[str, arg(aliases=["-o"])]
+    """DIR/NAME.jsonl; the outputs are DIR/NAME_train.jsonl, DIR/NAME_test.jsonl and so on."""
+    text: Annotated[str, arg(aliases=["-t"])] = "text"
+    """Column that holds the text."""
+    subject: Annotated[str, arg(aliases=["-s"])] = "label"
+    """Column that holds the label."""
+    hf_access_token: HfToken = secret()
+    """Hugging Face token; HF_TOKEN or the Hub's own store serve without it."""
+    target_hf_dataset: Annotated[str | None, arg(aliases=["-thf"])] = None
+    """Dataset repository (user/name) or folder that receives train.csv, test.csv and the card."""
+    labels_to_filter: tuple[str, ...] = ()
+    """Labels whose rows leave."""
+    label_map: str | None = None
+    """CSV file with the columns old,new: labels to rename before anything else."""
+    min_class_rows: int = 1
+    """Rows that a class needs to stay."""
+    reduce_majority_to: float = 1.0
+    """No class keeps more than this share (0 < R <= 1) of the largest class's rows, nor falls below the smallest."""
+    max_class_ratio: float | None = None
+    """No class keeps more than this many times (>= 1) the rows of the smallest class."""
+    balance_scope: Literal["all", "train"] = "all"
+    """Balance before the split, or after it and in train only."""
+    similarity_threshold: float = 0.9
+    """A row leaves when an earlier kept row has the same text or a TF-IDF cosine of at least this (0 < t <= 1)."""
+    analyzer: Literal["auto", "word", "char", "char_wb"] = "auto"
+    """Features of the TF-IDF; auto: word, or char_wb (2, 3) for scripts without spaces."""
+    ngram_range: tuple[int, int] | None = None
+    """Smallest and largest n-gram; by default (1, 1) for word and (3, 5) for char and char_wb."""
+    token_pattern: str | None = None
+    """Regular expression of a token of the word analyzer (scikit-learn's by default)."""
+    on_conflict: Literal["keep", "drop", "majority"] = "keep"
+    """Duplicates with different labels: keep the first row, drop both, or give it the majority's label."""
+    decontaminate: str | None = None
+    """File whose texts must not occur in the dataset (same format and text column), such as a benchmark's test set."""
+    test_fraction: float = 0.2
+    """Share of each class that goes to test."""
+    max_bad_fraction: float = 0.05
+    """Share of unusable rows (bad JSON, no text, no label, empty text) above which nothing is written."""
+    block_rows: int = 20_000
+    """Rows of one block of the vectoriser and of the join; bounds a task's memory, never the result."""
+
+    def validate(self) -> None:
+        super().validate()
+        require(
+            self.output_filename.endswith(".jsonl"),
+            f"--output-filename {self.output_filename!r}",
+            "a name that ends in .jsonl",
+            f"-o {self.output_filename}.jsonl",
+        )
+        require(self.text != self.subject, f"--text and --subject both {self.text!r}", "two columns")
+        fraction(self.reduce_majority_to, "--reduce-majority-to", one_allowed=True)
+        fraction(self.similarity_threshold, "--similarity-threshold", one_allowed=True)
+        fraction(self.test_fraction, "--test-fraction")
+        require(0 <= self.max_bad_fraction <= 1, f"--max-bad-fraction {self.max_bad_fraction}", "0 to 1")
+        ratio = self.max_class_ratio
+        require(ratio is None or 1 <= ratio < math.inf, f"--max-class-ratio {ratio}", "at least 1")
+        require(self.min_class_rows >= 1, f"--min-class-rows {self.min_class_rows}", "at least 1")
+        require(self.block_rows >= 1, f"--block-rows {self.block_rows}", "at least 1")
+        low, high = self.ngram_range or (1, 1)
+        require(1 <= low <= high, f"--ngram-range {low} {high}", "1 <= MIN <= MAX")
+        if self.token_pattern is not None:
+            require(
+                self.analyzer in ("auto", "word"),
+                f"--token-pattern with --analyzer {self.analyzer}",
+                "the word analyzer",
+            )
+            require(
+                _groups(self.token_pattern) <= 1,
+                f"--token-pattern {self.token_pattern!r}",
+                "a regular expression with at most one group",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringConfig(CommonConfig):
+    """What every command takes that runs a model over rows."""
+
+    text: str = "text"
+    """Column that holds the text."""
+    hf_access_token: HfToken = secret()
+    """Hugging Face token; HF_TOKEN or the Hub's own store serve without it."""
+    max_length: int = 512
+    """Tokens of a row beyond which it is cut (8 to 512)."""
+    eval_batch_size: int = 1024
+    """Rows in flight per evaluation actor; inside, rows of like length share a batch of a fixed number of tokens."""
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    """cuda without a GPU is refused; auto takes the CPU where there is none."""
+    top_k: int = 3
+    """Predictions written for a row."""
+
+    def validate(self) -> None:
+        super().validate()
+        require(8 <= self.max_length <= 512, f"--max-length {self.max_length}", "8 to 512")
+        require(self.eval_batch_size >= 1, f"--eval-batch-size {self.eval_batch_size}", "at least 1")
+        require(self.top_k >= 1, f"--top-k {self.top_k}", "at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(ScoringConfig):
+    """Fine-tune a Hugging Face model on a dataset, evaluate it, and push it to the Hub when asked."""
+
+    input_hf_dataset: str | None = None
+    """Dataset repository (user/name[@revision]) or folder with train.csv and test.csv."""
+    model_for_training_finetune: str = DEFAULT_MODEL
+    """Base model: Hub name, name@revision or folder."""
+    wandb_access_token: WandbToken = secret()
+    """Weights & Biases key; WANDB_API_KEY serves without it; with neither the run is logged offline."""
+    hf_model_name: str | None = None
+    """Model repository (user/name) or folder that receives the fine-tuned model."""
+    subject_column: str = "label"
+    """Column that holds the label."""
+    output_dir: str | None = None
+    """Folder of the run (runs/train-UTC by default)."""
+    output_classify_file: str | None = None
+    """Predictions on the test split (predictions.jsonl in the output folder by default)."""
+    epochs: float | None = None
+    """Passes over the training rows; by default from the model's size."""
+    learning_rate: float | None = None
+    """Peak learning rate; by default from the model's size."""
+    batch_size: int = 32
+    """Rows of one optimizer step, over all workers."""
+    num_workers: int | str = 1
+    """Training workers."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the forward and backward pass; weights stay float32. auto: bf16 on a GPU that has it."""
+    validation_fraction: float = 0.1
+    """Share of the training rows held out to choose the best checkpoint."""
+    early_stopping_patience: int | None = None
+    """Evaluations without a better validation score after which training stops."""
+    downsample: bool = False
+    """Cut every class of the training rows to the size of the smallest."""
+    train: bool = True
+    """With --no-train the model named by --model-for-training-finetune is only evaluated."""
+    examples: bool = False
+    """Evaluate the rows of --input-dir/--filename with an existing model; nothing is trained."""
+    input_dir: str | None = None
+    """Folder of the local file of --examples."""
+    filename: str | None = None
+    """Local file of --examples."""
+
+    def validate(self) -> None:
+        super().validate()
+        if self.examples:
+            require(bool(self.input_dir and self.filename), "--examples", "--input-dir and --filename with it")
+        else:
+            require(bool(self.input_hf_dataset), "no --input-hf-dataset", "a repository or a folder")
+        require(self.text != self.subject_column, f"--text and --subject-column both {self.text!r}", "two columns")
+        require(self.epochs is None or 0 < self.epochs < math.inf, f"--epochs {self.epochs}", "more than 0")
+        rate = self.learning_rate
+        require(rate is None or 0 < rate < 1, f"--learning-rate {rate}", "a number between 0 and 1")
+        require(self.batch_size >= 1, f"--batch-size {self.batch_size}", "at least 1")
+        require(
+            re.fullmatch(r"[1-9]\d*", str(self.num_workers)) is not None,
+            f"--num-workers {self.num_workers}",
+            "a whole number of at least 1 (this version has no MIN:MAX range)",
+        )
+        fraction(self.validation_fraction, "--validation-fraction")
+        patience = self.early_stopping_patience
+        require(patience is None or patience >= 1, f"--early-stopping-patience {patience}", "at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(ScoringConfig):
+    """Score a classifier on labelled text: top-1/2/3 with intervals, predictions and a report."""
+
+    model: str
+    """Model: Hub name, name@revision or folder."""
+    input_hf_dataset: str | None = None
+    """Dataset repository (user/name[@revision]) or folder; its test split is scored."""
+    input_dir: str | None = None
+    """Folder of a local file to score instead."""
+    filename: str | None = None
+    """The local file (.jsonl, .jsonl.gz, .csv, .parquet) or glob."""
+    subject_column: str = "label"
+    """Column that holds the label."""
+    output_classify_file: str
+    """PATH.jsonl of the predictions; PATH_metrics.json and PATH_report.html come beside it."""
+
+    def validate(self) -> None:
+        super().validate()
+        local = bool(self.input_dir and self.filename)
+        require(
+            local != bool(self.input_hf_dataset),
+            "not exactly one source of rows",
+            "--input-hf-dataset, or --input-dir with --filename",
+        )
+        require(self.text != self.subject_column, f"--text and --subject-column both {self.text!r}", "two columns")
+        require(
+            self.output_classify_file.endswith(".jsonl"),
+            f"--output-classify-file {self.output_classify_file!r}",
+            "a name that ends in .jsonl",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig(ScoringConfig):
+    """Label new text with a classifier."""
+
+    model: str
+    """Model: Hub name, name@revision or folder."""
+    input: str = "-"
+    """File, glob or URI of rows (.jsonl, .jsonl.gz, .csv, .parquet); - reads JSONL from standard input."""
+    output: str | None = None
+    """PATH.jsonl of the predictions; without it rows go to standard output and the summary to standard error."""
+
+    def validate(self) -> None:
+        super().validate()
+        require(
+            self.output is None or self.output.endswith(".jsonl"),
+            f"--output {self.output!r}",
+            "a name that ends in .jsonl",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(CommonConfig):
+    """Prepare, train and evaluate from one TOML file, into RUN/{prepare,train,evaluate}."""
+
+    run_dir: str | None = None
+    """Folder of the whole run (runs/run-UTC by default); its index.html is the entrance."""
+
+    def validate(self) -> None:
+        super().validate()
+        require(
+            self.config is not None,
+            "no --config",
+            "a TOML file with [prepare] and [train]",
+            "start from jobs/configs/banking77.toml",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig(CommonConfig):
+    """The whole road offline on the CPU, on the docstrings of the installed packages."""
+
+    output_dir: str = "out/demo"
+    """Folder of the demo's run."""
+    rows: int = 6_000
+    """Rows of the docstring corpus to take (500 to 100000)."""
+    epochs: float = 3.0
+    """Passes over the training rows."""
+
+    def validate(self) -> None:
+        super().validate()
+        require(500 <= self.rows <= 100_000, f"--rows {self.rows}", "500 to 100000")
+        require(0 < self.epochs <= 100, f"--epochs {self.epochs}", "more than 0, at most 100")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorConfig(CommonConfig):
+    """Say what this machine or cluster can do, and what is missing."""
+
+
+def require(holds: bool, got: str, expected: str, remedy: str = "") -> None:
+    """Raise ConfigError unless the condition holds."""
+    if not holds:
+        raise ConfigError(got, expected, remedy)
+
+
+def fraction(value: float, flag: str, one_allowed: bool = False) -> None:
+    high = "<= 1" if one_allowed else "< 1"
+    require(0 < value < 1 or (one_allowed and value == 1), f"{flag} {value}", f"a number > 0 and {high}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The remedy "did you mean ...", or "" where nothing is near."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else ""
+
+
+def _groups(pattern: str) -> int:
+    try:
+        return re.compile(pattern).groups
+    except re.error as error:
+        raise ConfigError(f"--token-pattern {pattern!r}", "a regular expression", str(error)) from None

@@ -1,0 +1,1 @@
+"""The mathematics of raypipe, free of Ray, torch, files and clocks."""

@@ -1,0 +1,1 @@
+"""Raw rows to a clean, balanced, split dataset. One file is one stage."""

@@ -1,0 +1,213 @@
+"""Read raw files into rows, in parallel, each with its place in file order; a bad line is a row with a reason."""
+
+import gzip
+import json
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+
+from raypipe import storage
+from raypipe.config import nearest
+from raypipe.core import text as core_text
+from raypipe.data import records
+from raypipe.data.records import FORMATS, Record
+from raypipe.errors import DataError
+
+PIECE_BYTES = 16 << 20  # a JSONL file is read in pieces of this size, one task each
+LINE_BITS = 40  # order = file number << LINE_BITS | line
+PEEKED_ROWS = 200  # records looked at on the driver, to refuse a wrong column before work starts
+
+SCHEMA = pa.schema(
+    [
+        ("order", pa.int64()),
+        ("text", pa.large_string()),
+        ("label", pa.large_string()),
+        ("reason", pa.string()),  # "" for a usable row
+        ("detail", pa.string()),
+        ("key_high", pa.int64()),  # 128-bit hash of the canonical text
+        ("key_low", pa.int64()),
+        ("letters", pa.int64()),
+        ("unspaced", pa.int64()),  # letters of scripts without spaces
+        ("columns", pa.string()),  # JSON list of column names not seen before in this block, else ""
+    ]
+)
+
+
+def find(folder: str, pattern: str) -> list[str]:
+    """The input files, relative to the folder, by code point. Raises DataError where none fits."""
+    files = storage.match(folder, pattern)
+    if not files:
+        raise DataError(
+            f"no file {pattern!r} under {folder}",
+            f"at least one {', '.join(FORMATS)} file",
+            "check --input-dir and --input-filename",
+        )
+    for name in files:
+        if not name.endswith(FORMATS):
+            raise DataError(f"the input file {name}", f"a name that ends in {', '.join(FORMATS)}")
+    return files
+
+
+def ingest(
+    folder: str, files: list[str], text_column: str, label_column: str | None, block_rows: int
+) -> "ray.data.Dataset":
+    """Rows of all files as a materialised Ray dataset with the columns of SCHEMA, in file order.
+
+    Raises DataError where the first records have no such column.
+    """
+    peek(folder, files, text_column, label_column)
+    pieces = [piece for number, name in enumerate(files) for piece in _pieces(storage.join(folder, name), number)]
+
+    def read(batch: pa.Table) -> Iterator[pa.Table]:
+        for piece in batch.to_pylist():
+            yield from _tables(_read_piece(piece, text_column, label_column, block_rows), piece["file"], block_rows)
+
+    source = ray.data.from_items(pieces, override_num_blocks=len(pieces))
+    return source.map_batches(read, batch_format="pyarrow", batch_size=None, zero_copy_batch=True).materialize()
+
+
+def checksums(folder: str, files: list[str]) -> dict[str, str]:
+    """SHA-256 of each file as stored, one task a file."""
+    digest = ray.remote(storage.sha256)
+    return dict(zip(files, ray.get([digest.remote(storage.join(folder, f)) for f in files]), strict=True))
+
+
+def peek(folder: str, files: list[str], text_column: str, label_column: str | None) -> None:
+    """Look at the first records for the columns that were asked for. Raises DataError."""
+    seen: dict[str, None] = {}
+    rows = 0
+    for name in files:
+        piece = {"path": storage.join(folder, name), "start": 0, "end": -1, "line": 1}
+        for record in _read_piece(piece, text_column, label_column, PEEKED_ROWS):
+            rows += 1
+            seen.update(dict.fromkeys(record.columns))
+            if rows >= PEEKED_ROWS:
+                break
+        wanted = [c for c in (text_column, label_column) if c is not None]
+        if rows and all(c in seen for c in wanted):
+            return
+        if rows >= PEEKED_ROWS:
+            break
+    if not rows:
+        raise DataError(f"no rows in {', '.join(files[:3])}", "at least one record")
+    if not seen:
+        return  # nothing but bad lines: the ledger counts them and --max-bad-fraction decides
+    for column in (text_column, label_column):
+        if column is not None and column not in seen:
+            raise DataError(
+                f"no column {column!r} in {files[0]}, which has {', '.join(map(repr, seen))}",
+                "the columns of --text and --subject",
+                nearest(column, seen),
+            )
+
+
+def _pieces(path: str, number: int) -> list[dict[str, Any]]:
+    """Byte ranges of a file, each with the number of the line that follows its start."""
+    whole = {"path": path, "file": number, "start": 0, "end": -1, "line": 1}
+    fs, inner = storage.filesystem(path)
+    size = fs.size(inner)
+    if not path.endswith(".jsonl") or size <= PIECE_BYTES:
+        return [whole]
+    starts = list(range(0, size, PIECE_BYTES))
+    count = ray.remote(_newlines)
+    newlines = ray.get([count.remote(path, start, start + PIECE_BYTES) for start in starts])
+    pieces, line = [], 1
+    for start, lines in zip(starts, newlines, strict=True):
+        pieces.append(whole | {"start": start, "end": start + PIECE_BYTES, "line": line})
+        line += lines
+    return pieces
+
+
+def _newlines(path: str, start: int, end: int) -> int:
+    with fsspec.open(path, "rb") as file:
+        file.seek(start)
+        return file.read(end - start).count(b"\n")
+
+
+def _read_piece(piece: dict[str, Any], text_column: str, label_column: str | None, batch_rows: int) -> Iterator[Record]:
+    """Records of a piece; a line belongs to the piece that it starts in."""
+    path = piece["path"]
+    if path.endswith(".parquet"):
+        yield from _read_parquet(path, text_column, label_column, batch_rows)
+    elif path.endswith(".csv"):
+        with fsspec.open(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            yield from records.parse_csv(file, text_column, label_column)
+    else:
+        try:
+            for number, raw in _lines(piece):
+                record = records.parse_json_line(raw, number, text_column, label_column)
+                if record is not None:
+                    yield record
+        except (gzip.BadGzipFile, EOFError) as error:
+            raise DataError(f"{os.path.basename(path)} cannot be decompressed: {error}", "a whole gzip file") from None
+
+
+def _lines(piece: dict[str, Any]) -> Iterator[tuple[int, bytes]]:
+    start, end, number = piece["start"], piece["end"], piece["line"]
+    with fsspec.open(piece["path"], "rb", compression="gzip" if piece["path"].endswith(".gz") else None) as file:
+        position = start
+        if start:
+            file.seek(start - 1)
+            skipped = file.readline()  # b"\n" where a line starts right at `start`, else the tail of an earlier line
+            position += len(skipped) - 1
+            number += len(skipped) > 1
+        while end < 0 or position < end:
+            raw = file.readline()
+            if not raw:
+                return
+            yield number, raw
+            position += len(raw)
+            number += 1
+
+
+def _read_parquet(path: str, text_column: str, label_column: str | None, batch_rows: int) -> Iterator[Record]:
+    with fsspec.open(path, "rb") as file:
+        try:
+            table = pq.ParquetFile(file)
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{os.path.basename(path)} is not Parquet: {error}", "a Parquet file") from None
+        names = table.schema_arrow.names
+        wanted = [c for c in (text_column, label_column) if c in names]
+        number = 0
+        for batch in table.iter_batches(batch_size=batch_rows, columns=wanted):
+            for values in batch.to_pylist():
+                number += 1
+                record = records.from_values(values, number, text_column, label_column)
+                yield record._replace(columns=names)
+
+
+def _tables(rows: Iterable[Record], file: int, block_rows: int) -> Iterator[pa.Table]:
+    block: list[tuple[Any, ...]] = []
+    known: set[str] = set()
+    for row in rows:
+        new = [c for c in row.columns if c not in known]
+        known.update(new)
+        usable = not row.reason
+        key = core_text.key(core_text.canonical(row.text)) if usable else (0, 0)
+        letters = core_text.letters(row.text) if usable else (0, 0)
+        block.append(
+            (
+                file << LINE_BITS | row.line,
+                row.text,
+                row.label,
+                row.reason,
+                row.detail,
+                *key,
+                *letters,
+                json.dumps(new) if new else "",
+            )
+        )
+        if len(block) >= block_rows:
+            yield _table(block)
+            block = []
+    yield _table(block)
+
+
+def _table(block: list[tuple[Any, ...]]) -> pa.Table:
+    columns = list(zip(*block, strict=True)) or [()] * len(SCHEMA)
+    return pa.table([pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)

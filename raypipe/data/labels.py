@@ -1,0 +1,69 @@
+"""Rename labels, and let the rows of unwanted and rare labels leave."""
+
+import csv
+import io
+
+import numpy as np
+
+from raypipe import schema, storage
+from raypipe.config import PrepareConfig, nearest
+from raypipe.data.table import Table
+from raypipe.errors import ConfigError, DataError
+from raypipe.runtime import say
+
+
+def read_label_map(path: str | None) -> dict[str, str]:
+    """The renames of a CSV file with the columns old,new. Raises ConfigError."""
+    if path is None:
+        return {}
+    try:
+        rows = list(csv.reader(io.StringIO(storage.read_text(path).removeprefix("\ufeff"), newline="")))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"--label-map {path} cannot be read: {error}", "a CSV file with the columns old,new"
+        ) from None
+    if not rows or rows[0] != ["old", "new"]:
+        raise ConfigError(f"--label-map {path} begins with {rows[0] if rows else 'nothing'}", "the header old,new")
+    renames: dict[str, str] = {}
+    for number, cells in enumerate(rows[1:], 2):
+        pair = [cell.strip() for cell in cells]
+        if not any(pair):
+            continue
+        if len(pair) != 2 or not all(pair):
+            raise ConfigError(f"--label-map {path}, line {number}", "two labels, old,new")
+        if renames.get(pair[0], pair[1]) != pair[1]:
+            raise ConfigError(f"--label-map {path} maps {pair[0]!r} twice", "one new label for each old one")
+        renames[pair[0]] = pair[1]
+    return renames
+
+
+def filter_labels(table: Table, renames: dict[str, str], config: PrepareConfig) -> None:
+    """Apply the label map, the label filter and the rare-label rule, in this order. Raises DataError."""
+    _rename(table, renames)
+    unwanted = {label.strip() for label in config.labels_to_filter}
+    for label in sorted(unwanted - set(table.names)):
+        say(f"warning: the label {label!r} of --labels-to-filter never occurs {nearest(label, table.names)}".rstrip())
+    codes = [code for code, name in enumerate(table.names) if name in unwanted]
+    alive = table.alive
+    table.remove(alive[np.isin(table.label[alive], codes)], schema.FILTERED_LABEL)
+    alive = table.alive
+    rare = np.flatnonzero(table.class_sizes(alive) < config.min_class_rows)
+    table.remove(alive[np.isin(table.label[alive], rare)], schema.RARE_LABEL)
+    classes = int((table.class_sizes(table.alive) > 0).sum())
+    if classes < 2:
+        raise DataError(
+            f"{classes} class{'es' * (classes != 1)} left after the label rules",
+            "at least 2 classes",
+            "check --subject, --labels-to-filter and --min-class-rows",
+        )
+
+
+def _rename(table: Table, renames: dict[str, str]) -> None:
+    for label in sorted(set(renames) - set(table.names)):
+        say(f"warning: the label {label!r} of --label-map never occurs {nearest(label, table.names)}".rstrip())
+    renamed = [renames.get(name, name) for name in table.names]
+    table.names = sorted(set(renamed) | set(table.names))
+    place = {name: code for code, name in enumerate(table.names)}
+    new_code = np.array([*(place[name] for name in renamed), -1])
+    table.label = new_code[table.label]
+    table.raw_label = table.label.copy()

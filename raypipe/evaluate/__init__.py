@@ -1,0 +1,1 @@
+"""A classifier to its scores, with error bars and baselines."""

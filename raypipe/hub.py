@@ -1,0 +1,146 @@
+"""Datasets and models by name: a Hub repository or a folder; resolved to a commit, pushed in one commit."""
+
+import os
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from raypipe import storage
+from raypipe.errors import ConfigError, StageError
+from raypipe.tokens import redact
+
+Kind = Literal["dataset", "model"]
+_REPOSITORY = re.compile(r"^(?:[\w][\w.-]*/)?[\w][\w.-]*$")
+_TRIES, _FIRST_WAIT_S = 5, 1.0
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a dataset or model comes from: ``name`` is a folder, or a repository at the commit ``revision``."""
+
+    name: str
+    revision: str | None = None
+
+    @property
+    def is_folder(self) -> bool:
+        return self.revision is None
+
+    def __str__(self) -> str:
+        return self.name if self.is_folder else f"{self.name}@{self.revision}"
+
+
+def is_repository(name: str) -> bool:
+    """Whether a name means a Hub repository: user/name (or a bare name), and no such path exists here."""
+    return bool(_REPOSITORY.match(name.split("@")[0])) and not storage.is_uri(name) and not os.path.exists(name)
+
+
+def resolve(name: str, kind: Kind, token: str | None) -> Source:
+    """Find a folder or repository, the latter with its present commit. Raises ConfigError where there is none."""
+    if storage.is_uri(name) or not is_repository(name):
+        path = storage.absolute(name)
+        if not storage.exists(path):
+            raise ConfigError(f"no {kind} folder {name}", f"a folder or a Hub repository such as user/{kind}")
+        return Source(path)
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
+    from huggingface_hub.errors import RevisionNotFoundError as NoRevision
+
+    repository, _, revision = name.partition("@")
+    try:
+        info = HfApi(token=token).repo_info(repository, repo_type=kind, revision=revision or None)
+    except NoRevision:
+        raise ConfigError(f"the {kind} {repository} has no revision {revision!r}", "a branch, tag or commit") from None
+    except RepositoryNotFoundError:
+        raise ConfigError(
+            f"no {kind} {repository!r}: neither a folder nor a repository on the Hub that this token sees",
+            f"an existing {kind}",
+            "check the name, and HF_TOKEN for a private one",
+        ) from None
+    except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
+        raise ConfigError(
+            f"the Hub does not answer for the {kind} {repository}: {redact(_first_line(error))}",
+            "a reachable Hub or a local folder",
+            "check the network and HF_ENDPOINT",
+        ) from None
+    return Source(repository, info.sha)
+
+
+def check_target(target: str | None, kind: Kind, token: str | None) -> None:
+    """Refuse at the door a push that cannot work. Raises ConfigError."""
+    if target is None or not is_repository(target):
+        return
+    if not token:
+        raise ConfigError(
+            f"a push to the {kind} repository {target} without a token",
+            "a Hugging Face token",
+            "set HF_TOKEN, log in with `hf auth login`, or name a folder",
+        ) from None
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        HfApi(token=token).whoami()
+    except HfHubHTTPError as error:
+        status = getattr(error.response, "status_code", None)
+        if status in (401, 403):
+            raise ConfigError(
+                "the Hub does not know this token",
+                "a valid Hugging Face token",
+                "create one with write access under Settings, Access Tokens",
+            ) from None
+        raise ConfigError(f"the Hub answers {status} to a look at the token", "a working Hub", "try later") from None
+    except OSError as error:
+        raise ConfigError(
+            f"the Hub cannot be reached: {redact(_first_line(error))}",
+            "a reachable Hub",
+            "check the network and HF_ENDPOINT, or name a folder as the target",
+        ) from None
+
+
+def push(folder: str, target: str, kind: Kind, token: str | None, message: str) -> str:
+    """Send a folder's files to a repository in one commit (created private if new), or copy them to a folder.
+
+    Returns ``user/name@commit``, or the folder's path. Tries again on transient errors; raises StageError.
+    """
+    if not is_repository(target):
+        path = storage.absolute(target)
+        storage.upload(folder, path)
+        return path
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    api = HfApi(token=token)
+    _retried(lambda: api.create_repo(target, repo_type=kind, private=True, exist_ok=True), target)
+    files = sorted(p for p in Path(folder).rglob("*") if p.is_file())
+
+    def commit() -> Any:  # operations remember that they were uploaded, so each try needs fresh ones
+        operations = [CommitOperationAdd(p.relative_to(folder).as_posix(), p) for p in files]
+        return api.create_commit(target, operations, commit_message=message, repo_type=kind)
+
+    return f"{target}@{_retried(commit, target).oid}"
+
+
+def _retried(call: Callable[[], T], target: str) -> T:
+    from huggingface_hub.errors import HfHubHTTPError
+
+    for attempt in range(_TRIES):
+        try:
+            return call()
+        except (HfHubHTTPError, OSError) as error:
+            status = getattr(getattr(error, "response", None), "status_code", None)
+            transient = status is None or status == 429 or status >= 500
+            if not transient or attempt == _TRIES - 1:
+                raise StageError(
+                    f"the push to {target} failed: {redact(_first_line(error))}",
+                    "a Hub that accepts it",
+                    "the local outputs are complete; repeat with --resume",
+                ) from None
+            time.sleep(_FIRST_WAIT_S * 2**attempt)
+    raise AssertionError("unreachable")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

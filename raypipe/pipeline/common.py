@@ -1,0 +1,69 @@
+"""What the verbs share: tokens, the clock, and the rule for outputs that exist already."""
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from raypipe import storage, tokens
+from raypipe.config import CommonConfig
+from raypipe.errors import ConfigError
+
+
+class Clock:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._start = time.monotonic()
+
+    @contextlib.contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.monotonic()
+        yield
+        self.seconds[stage] = round(time.monotonic() - start, 3)
+
+    def total(self) -> float:
+        return round(time.monotonic() - self._start, 3)
+
+
+def hf_token(config: Any) -> str | None:
+    """The Hugging Face token of a configuration, its environment or the Hub's own store."""
+    token = tokens.resolve(config.hf_access_token, "--hf-access-token", "HF_TOKEN", config.allow_literal_token)
+    if token is None:
+        from huggingface_hub import get_token
+
+        token = get_token()
+        tokens.remember(token or "")
+    return token
+
+
+def finished_output(mark: str, config: CommonConfig) -> dict[str, Any] | None:
+    """The completion mark of an earlier run that --resume may keep, or None where there is work to do.
+
+    Raises ConfigError where a complete output stands in the way, or was made with another configuration.
+    """
+    if not storage.exists(mark) or config.overwrite:
+        return None
+    if not config.resume:
+        raise ConfigError(
+            f"a complete output exists: {mark}", "a new place", "--overwrite to replace it, --resume to keep it"
+        )
+    finished = json.loads(storage.read_text(mark))
+    if finished.get("config_hash") != config.hash():
+        raise ConfigError(
+            f"--resume with another configuration than {mark} was made with",
+            "the same flags",
+            "--overwrite, or another output name",
+        )
+    return finished
+
+
+def write_text(path: str, text: str) -> None:
+    with open(path, "w", encoding="utf8", newline="") as file:
+        file.write(text)
+
+
+def write_json(path: str, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")

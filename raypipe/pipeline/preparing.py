@@ -1,0 +1,209 @@
+"""prepare: raw rows to a clean, balanced, split dataset."""
+
+import os
+from typing import Any
+
+import numpy as np
+
+from raypipe import __version__, hub, provenance, storage
+from raypipe.config import PrepareConfig
+from raypipe.errors import ConfigError, DataError
+from raypipe.pipeline.common import Clock, finished_output, hf_token, write_json, write_text
+from raypipe.runtime import require_shared, say, session
+from raypipe.schema import DATASET_FILES, TEST, TRAIN, UNUSABLE, StageResult
+
+
+def prepare(config: PrepareConfig) -> StageResult:
+    """Run every stage from ingest to split and write the files of DIR/NAME.jsonl.
+
+    Raises ConfigError or DataError before anything is written.
+    """
+    from raypipe.data import ingest
+    from raypipe.report import console
+
+    config.validate()
+    token = hf_token(config)
+    hub.check_target(config.target_hf_dataset, "dataset", token)
+    out = _Outputs(config.output_filename)
+    finished = finished_output(out.mark, config)
+    job = _Job(config, out)
+    with session(config):
+        require_shared(job.source, out.folder, config.decontaminate)
+        job.checksums = ingest.checksums(job.source, job.files)
+        if finished is not None and finished["sha256"]["inputs"] != job.checksums:
+            raise ConfigError(
+                "--resume with changed input files",
+                "the input of the finished output",
+                "--overwrite, or another output name",
+            )
+        report = finished or job.run()
+    console.prepare_table(report)
+    outputs = out.paths()
+    if config.target_hf_dataset is not None:
+        message = f"{report['kept']} rows prepared by raypipe {__version__}"
+        outputs["published"] = publish(outputs["dataset"], config.target_hf_dataset, token, message)
+    counts = {key: report[key] for key in ("rows_in", "kept", "removed")} | report["splits"]
+    return StageResult(
+        "prepare", config.hash(), "skipped" if finished else "done", outputs, counts, seconds=job.clock.total()
+    )
+
+
+def publish(dataset: str, target: str, token: str | None, message: str) -> str:
+    """Send the finished dataset folder to its repository or folder; returns where it went."""
+    import tempfile
+
+    if not storage.is_uri(dataset):
+        return hub.push(dataset, target, "dataset", token, message)
+    with tempfile.TemporaryDirectory() as local:
+        storage.download(dataset, local)
+        return hub.push(local, target, "dataset", token, message)
+
+
+class _Outputs:
+    """The names of the contract under DIR/NAME."""
+
+    def __init__(self, output_filename: str) -> None:
+        path = storage.absolute(output_filename)
+        self.folder, self.name = storage.parent(path), os.path.basename(path).removesuffix(".jsonl")
+        self.page = f"{self.name}_report.html"
+        self.dataset = f"{self.name}_dataset"
+        self.rows = [f"{self.name}_{kind}.jsonl" for kind in (TRAIN, TEST, "removed")]
+        self.mark_name = f"{self.name}_report.json"
+        self.mark = storage.join(self.folder, self.mark_name)
+
+    def paths(self) -> dict[str, str]:
+        names = dict(zip((TRAIN, TEST, "removed"), self.rows, strict=True))
+        names |= {"dataset": self.dataset, "report": self.mark_name, "page": self.page}
+        return {kind: storage.join(self.folder, name) for kind, name in names.items()}
+
+
+class _Job:
+    """One run of the stages; made on the driver, with everything refused at the door that can be."""
+
+    def __init__(self, config: PrepareConfig, out: _Outputs) -> None:
+        from raypipe.data import ingest, labels
+
+        self.config, self.out, self.clock = config, out, Clock()
+        self.source = storage.absolute(config.input_dir)
+        self.files = ingest.find(self.source, config.input_filename)
+        ingest.peek(self.source, self.files, config.text, config.subject)
+        self.renames = labels.read_label_map(config.label_map)
+        if config.decontaminate is not None:
+            folder, name = os.path.split(config.decontaminate)
+            ingest.peek(folder or ".", ingest.find(folder or ".", name), config.text, None)
+        self.checksums: dict[str, str] = {}
+
+    def run(self) -> dict[str, Any]:
+        """All stages in their order; returns the report that completes the output."""
+        from raypipe.data import balance, decontaminate, dedup, ingest, labels, split, vectorise
+        from raypipe.data.table import TO_TRAIN, Table
+
+        config, clock = self.config, self.clock
+        with clock("ingest"):
+            dataset = ingest.ingest(self.source, self.files, config.text, config.subject, config.block_rows)
+            table = Table.of(dataset, self.files)
+            _refuse_bad_input(table, config.max_bad_fraction)
+            say(f"{len(table.order):,} rows read, {len(table.alive):,} of them usable")
+        with clock("labels"):
+            labels.filter_labels(table, self.renames, config)
+        with clock("vectorise"):
+            analyzer = vectorise.choose_analyzer(table, config)
+            vectors = vectorise.vectorise(dataset, table, analyzer)
+            say(f"{len(table.alive):,} rows vectorised as {analyzer.kind} n-grams {analyzer.ngram_range}")
+        if config.decontaminate is not None:
+            with clock("decontaminate"):
+                decontaminate.decontaminate(
+                    table, vectors, config.decontaminate, config.text, config.similarity_threshold, config.block_rows
+                )
+        with clock("join"):
+            threshold = config.similarity_threshold
+            featureless = dedup.dedup(table, vectors, threshold, config.on_conflict, config.block_rows)
+            say(f"{len(table.alive):,} rows left without duplicates")
+        with clock("split"):
+            if config.balance_scope == "all":
+                balance.balance(table, table.alive, config)
+            split.split(table, config.test_fraction, config.seed)
+            if config.balance_scope == "train":
+                balance.balance(table, np.flatnonzero(table.side == TO_TRAIN), config)
+        facts = {
+            "analyzer": f"{analyzer.kind} n-grams {analyzer.ngram_range[0]} to {analyzer.ngram_range[1]}",
+            "rows_without_features": featureless,
+        }
+        return self._write(dataset, table, facts)
+
+    def _write(self, dataset: Any, table: Any, facts: dict[str, Any]) -> dict[str, Any]:
+        from raypipe.data import write
+        from raypipe.report import cards, pages
+
+        out = self.out
+        with storage.staged(out.folder, out.mark_name, [*out.rows, out.dataset, out.page]) as stage:
+            with self.clock("write"):
+                write.write(dataset, table, stage, out.name)
+            report = self._report(table, facts)
+            write_text(os.path.join(stage, out.dataset, "README.md"), cards.dataset_card(report))
+            written = [*out.rows, *(f"{out.dataset}/{file}" for file in DATASET_FILES)]
+            report["sha256"]["outputs"] = {name: storage.sha256(os.path.join(stage, name)) for name in written}
+            write_text(os.path.join(stage, out.page), pages.prepare_page(report))
+            write_json(os.path.join(stage, out.mark_name), report)
+        return report
+
+    def _report(self, table: Any, facts: dict[str, Any]) -> dict[str, Any]:
+        from raypipe.data.table import TO_TEST, TO_TRAIN
+
+        sizes = {
+            TRAIN: table.class_sizes(np.flatnonzero(table.side == TO_TRAIN)),
+            TEST: table.class_sizes(np.flatnonzero(table.side == TO_TEST)),
+            "in": table.raw_class_sizes(),
+        }
+        classes = {
+            name: {side: int(sizes[side][code]) for side in ("in", TRAIN, TEST)}
+            for code, name in enumerate(table.names)
+            if sizes["in"][code]
+        }
+        splits = {side: int(sizes[side].sum()) for side in (TRAIN, TEST)}
+        return {
+            "rows_in": len(table.order),
+            "kept": sum(splits.values()),
+            "splits": splits,
+            "removed": table.reasons(),
+            "classes": classes,
+            "notices": _notices(table, classes, facts),
+            **facts,
+            "relabelled_by_majority": table.relabelled,
+            "extra_columns": table.extra_columns_without(self.config.text, self.config.subject),
+            "seconds": self.clock.seconds,
+            "config": self.config.public(),
+            "config_hash": self.config.hash(),
+            "sha256": {"inputs": self.checksums, "outputs": {}},
+            **provenance.record(),
+        }
+
+
+def _refuse_bad_input(table: Any, max_bad_fraction: float) -> None:
+    counts = {reason: n for reason, n in table.reasons().items() if reason in UNUSABLE}
+    bad, rows = sum(counts.values()), len(table.order)
+    if bad > max_bad_fraction * rows:
+        first = table.row_id(int(np.flatnonzero(table.reason >= 0)[0]))
+        listed = ", ".join(f"{n:,} {reason}" for reason, n in counts.items())
+        raise DataError(
+            f"{bad:,} of {rows:,} rows cannot be used ({listed}; the first is {first})",
+            f"at most {max_bad_fraction:.0%}",
+            "mend the input, check --text and --subject, or raise --max-bad-fraction",
+        )
+
+
+def _notices(table: Any, classes: dict[str, dict[str, int]], facts: dict[str, Any]) -> list[str]:
+    """What a reader of the report should know beside the numbers."""
+    single = [name for name, c in classes.items() if c[TRAIN] == 1 and c[TEST] == 0]
+    gone = [name for name, c in classes.items() if c[TRAIN] + c[TEST] == 0]
+    lists = sum("multi-label" in detail for detail in table.ingest_details)
+    notices = {
+        f"{len(single)} classes have one row, which is in train: {', '.join(single[:10])}": single,
+        f"{len(gone)} classes have no row left: {', '.join(gone[:10])}": gone,
+        f"{facts['rows_without_features']} rows have no feature and are never near-duplicates": facts[
+            "rows_without_features"
+        ],
+        f"{lists} rows have a list of labels; multi-label input is not supported": lists,
+        f"{table.relabelled} kept rows took the majority label of their duplicates": table.relabelled,
+    }
+    return [text for text, holds in notices.items() if holds]

@@ -1,0 +1,2 @@
+def train(config):
+    raise SystemExit

@@ -1,0 +1,2 @@
+def run(config):
+    raise SystemExit

@@ -1,0 +1,45 @@
+"""Results as tables in the terminal, on standard error."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def _show(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console(stderr=True).print(table)
+
+
+def prepare_table(report: dict[str, Any]) -> None:
+    rows = [["rows in", f"{report['rows_in']:,}"]]
+    rows += [[f"  {reason}", f"-{count:,}"] for reason, count in report["removed"].items()]
+    rows += [[f"kept ({split})", f"{report['splits'][split]:,}"] for split in ("train", "test")]
+    rows += [["classes", f"{sum(c['train'] > 0 for c in report['classes'].values()):,}"]]
+    _show("prepare", ["", "rows"], rows)
+
+
+def scores_table(metrics: dict[str, Any]) -> None:
+    """Model and baselines, each number with its 95 % interval."""
+
+    def cell(scores: dict[str, Any], key: str) -> str:
+        if key not in scores:
+            return ""
+        e = scores[key]
+        return f"{e['value']:.3f} [{e['low']:.3f}, {e['high']:.3f}]"
+
+    keys = ["top1", "top2", "top3", "macro_f1"]
+    rows = [
+        [name, *(cell(scores, key) for key in keys)]
+        for name, scores in {"model": metrics["model"], **metrics["baselines"]}.items()
+    ]
+    _show(f"{metrics['rows']:,} test rows (95 % intervals)", ["", *keys], rows)
+
+
+def checks_table(checks: list[tuple[str, str, str]]) -> None:
+    """What the doctor found: check, verdict, finding."""
+    _show("doctor", ["check", "verdict", "finding"], [list(check) for check in checks])

@@ -1,0 +1,84 @@
+"""One self-contained HTML page for each stage; every text is escaped."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raypipe.provenance import command_line
+from raypipe.report import plots
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render(template: str, escaped: bool = True, **values: Any) -> str:
+    """A template filled in; for a page (``escaped``) with everything escaped that is not markup of our own."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=escaped,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(template).render(**values)
+
+
+def prepare_page(report: dict[str, Any]) -> str:
+    """The page of a prepare report."""
+    classes = report["classes"]
+    kept = [c["train"] + c["test"] for c in classes.values()]
+    return render(
+        "prepare.html",
+        title="prepare",
+        report=report,
+        command=command_line(),
+        reasons=plots.bars(report["removed"], "rows removed") if report["removed"] else None,
+        sizes=plots.class_sizes([c["in"] for c in classes.values()], kept),
+        seconds=plots.bars(report["seconds"], "seconds"),
+    )
+
+
+def train_page(run: dict[str, Any], metrics: dict[str, Any], history: list[dict[str, float]]) -> str:
+    """The page of a training run; ``history`` holds what the trainer logged, by step."""
+
+    def points(key: str) -> list[tuple[float, float]]:
+        return [(entry["step"], entry[key]) for entry in history if key in entry]
+
+    losses = {"training loss": points("loss"), "validation loss": points("eval_loss")}
+    scores = {"validation accuracy": points("eval_accuracy"), "validation macro-F1": points("eval_macro_f1")}
+    return render(
+        "train.html",
+        title="train",
+        run=run,
+        metrics=metrics,
+        command=command_line(),
+        losses=plots.curve(losses, "step", "loss"),
+        scores=plots.curve(scores, "step", "share"),
+    )
+
+
+def evaluate_page(metrics: dict[str, Any], details: dict[str, Any]) -> str:
+    """The page of an evaluation; ``details`` holds arrays and rows that the metrics file does not."""
+    headline = {}
+    for name, scores in {"model": metrics["model"], **metrics["baselines"]}.items():
+        for key in ("top1", "macro_f1"):
+            if key in scores:
+                headline[f"{name} {key}"] = (scores[key]["value"], scores[key]["low"], scores[key]["high"])
+    return render(
+        "evaluate.html",
+        title="evaluate",
+        metrics=metrics,
+        command=command_line(),
+        headline=plots.intervals(headline, "share"),
+        reliability=plots.reliability(details["confidence"], details["correct"].astype(float)),
+        confusion=plots.confusion(np.asarray(details["confusion"]), details["labels"]),
+        errors=details["errors"],
+    )
+
+
+def index_page(run_dir_links: dict[str, str], summary: dict[str, Any]) -> str:
+    """The entrance of a whole run."""
+    return render("index.html", title="run", links=run_dir_links, summary=summary, command=command_line())

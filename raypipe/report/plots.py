@@ -1,0 +1,131 @@
+"""Plots as inline SVG, without scripts or outside files."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+INK, GRID, BLUE, ORANGE, GREEN = "#1f2933", "#e4e7eb", "#2f6fb7", "#d9822b", "#3d8b5f"
+
+
+def _axes(width: float, height: float) -> tuple[Any, Any]:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+
+    matplotlib.rcParams.update(
+        {
+            "svg.fonttype": "none",
+            "svg.hashsalt": "raypipe",
+            "font.size": 10,
+            "text.parse_math": False,
+            "axes.edgecolor": GRID,
+            "text.color": INK,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+        }
+    )
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _svg(figure: Any) -> Markup:
+    """The figure as an <svg> element; matplotlib escapes the texts in it."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    return Markup(text[text.index("<svg") :])
+
+
+def _short(label: str, width: int = 34) -> str:
+    clean = " ".join(label.split())
+    return clean if len(clean) <= width else clean[: width - 1] + "…"
+
+
+def bars(values: dict[str, float], unit: str) -> Markup:
+    """Horizontal bars with their numbers."""
+    figure, axes = _axes(7.5, 0.5 + 0.3 * max(1, len(values)))
+    names = [_short(name) for name in values]
+    drawn = axes.barh(range(len(names)), list(values.values()), color=BLUE)
+    axes.bar_label(drawn, fmt="{:,.4g}", padding=3)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xlabel(unit)
+    axes.margins(x=0.12)
+    return _svg(figure)
+
+
+def class_sizes(before: Sequence[int], after: Sequence[int]) -> Markup:
+    """Class sizes before and after, classes sorted by size before."""
+    figure, axes = _axes(7.5, 2.8)
+    order = np.argsort(-np.asarray(before), kind="stable")
+    x = np.arange(1, len(before) + 1)
+    axes.step(x, np.asarray(before)[order], where="mid", color=ORANGE, label="in")
+    axes.bar(x, np.asarray(after)[order], color=BLUE, width=0.9, label="kept")
+    axes.set_xlabel("class, largest first")
+    axes.set_ylabel("rows")
+    axes.legend(frameon=False)
+    return _svg(figure)
+
+
+def curve(series: dict[str, list[tuple[float, float]]], x: str, y: str) -> Markup:
+    """Lines through points."""
+    figure, axes = _axes(7.5, 2.8)
+    for (name, points), colour in zip(series.items(), (BLUE, ORANGE, GREEN), strict=False):
+        if points:
+            axes.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=3, label=name)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(color=GRID)
+    axes.legend(frameon=False)
+    return _svg(figure)
+
+
+def intervals(estimates: dict[str, tuple[float, float, float]], x: str) -> Markup:
+    """Points with their 95 % intervals, one a line."""
+    figure, axes = _axes(7.5, 0.6 + 0.32 * max(1, len(estimates)))
+    for place, (value, low, high) in enumerate(estimates.values()):
+        axes.plot([low, high], [place, place], color=BLUE, linewidth=2)
+        axes.plot([value], [place], "o", color=BLUE)
+        axes.annotate(f" {value:.3f} [{low:.3f}, {high:.3f}]", (high, place), va="center")
+    axes.set_yticks(range(len(estimates)), list(estimates))
+    axes.invert_yaxis()
+    axes.margins(x=0.3)
+    axes.set_xlabel(x)
+    return _svg(figure)
+
+
+def confusion(matrix: np.ndarray, names: list[str], most: int = 25) -> Markup:
+    """Heat map of the classes that are confused most, as shares of each true class."""
+    off = matrix - np.diag(np.diag(matrix))
+    chosen = np.sort(np.argsort(-(off.sum(axis=0) + off.sum(axis=1)), kind="stable")[:most])
+    part = matrix[np.ix_(chosen, chosen)]
+    share = part / np.maximum(matrix[chosen].sum(axis=1, keepdims=True), 1)
+    side = 2.2 + 0.24 * len(chosen)
+    figure, axes = _axes(side + 1.0, side)
+    drawn = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    ticks = [_short(names[c], 24) for c in chosen]
+    axes.set_xticks(range(len(chosen)), ticks, rotation=90, fontsize=7)
+    axes.set_yticks(range(len(chosen)), ticks, fontsize=7)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    figure.colorbar(drawn, ax=axes, shrink=0.6)
+    return _svg(figure)
+
+
+def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 10) -> Markup:
+    """Accuracy against confidence; the diagonal is perfect calibration."""
+    figure, axes = _axes(4.6, 3.6)
+    which = np.minimum((confidence * bins).astype(int), bins - 1)
+    counts = np.bincount(which, minlength=bins)
+    filled = counts > 0
+    x = np.bincount(which, confidence, minlength=bins)[filled] / counts[filled]
+    y = np.bincount(which, correct, minlength=bins)[filled] / counts[filled]
+    axes.plot([0, 1], [0, 1], color=GRID, linewidth=2)
+    axes.scatter(x, y, s=10 + 150 * counts[filled] / counts.max(), color=BLUE)
+    axes.set_xlabel("confidence")
+    axes.set_ylabel("accuracy")
+    return _svg(figure)

@@ -1,0 +1,94 @@
+"""Ray for the length of one command: where it runs, what it has, and waiting for more."""
+
+import contextlib
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+
+from raypipe import storage
+from raypipe.config import CommonConfig
+from raypipe.errors import ConfigError
+
+
+@contextlib.contextmanager
+def session(config: CommonConfig) -> Iterator[None]:
+    """A connected Ray while the block runs; one that is connected already is used and left alone.
+
+    Raises ConfigError where a cluster was named but does not answer.
+    """
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    address = config.address or os.environ.get("RAY_ADDRESS")
+    quiet = {"log_to_driver": True, "logging_level": logging.WARNING}
+    try:
+        if address and address != "local":
+            if config.num_cpus is not None:
+                raise ConfigError(f"--num-cpus {config.num_cpus} with the cluster {address}", "a local Ray for it")
+            ray.init(address=address, **quiet)
+        else:
+            # A cluster's address left behind in the environment of a local run must not be joined by accident.
+            ray.init(address="local", num_cpus=config.num_cpus, include_dashboard=False, **quiet)
+    except ConnectionError as error:
+        raise ConfigError(
+            f"no Ray cluster answers at {address}: {error}",
+            "a running cluster",
+            "start it, or drop --address and RAY_ADDRESS for a local Ray",
+        ) from None
+    try:
+        _quiet_data_logs()
+        yield
+    finally:
+        ray.shutdown()
+
+
+def require_shared(*paths: str | None) -> None:
+    """Refuse a local path on a cluster of several machines, whose workers would not see it."""
+    import ray
+
+    hosts = {node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
+    for path in paths:
+        if path is not None and not storage.is_uri(path) and len(hosts) > 1:
+            raise ConfigError(
+                f"the local path {path} on a cluster of {len(hosts)} machines",
+                "a path that all machines see",
+                "use an s3:// or gs:// address",
+            )
+
+
+def wait_for(resources: dict[str, float], timeout_s: float) -> bool:
+    """Whether the cluster has these resources in all, asking the autoscaler for them until the timeout."""
+    import ray
+    from ray.autoscaler.sdk import request_resources
+
+    deadline = time.monotonic() + timeout_s
+    asked = False
+    while True:
+        have = ray.cluster_resources()
+        lacking = {name: amount for name, amount in resources.items() if have.get(name, 0) < amount}
+        if not lacking or time.monotonic() >= deadline:
+            return not lacking
+        if not asked:
+            whole = max(1, *(int(amount) for amount in resources.values()))
+            request_resources(bundles=[dict.fromkeys(lacking, 1.0)] * whole)
+            asked = True
+        say(f"waiting for {lacking} ({deadline - time.monotonic():.0f} s left)")
+        time.sleep(min(5.0, max(0.1, deadline - time.monotonic())))
+
+
+def say(message: str) -> None:
+    """One line of progress for people, on standard error."""
+    print(f"raypipe: {message}", file=sys.stderr, flush=True)
+
+
+def _quiet_data_logs() -> None:
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = sys.stderr.isatty()
+    logging.getLogger("ray.data").setLevel(logging.WARNING)

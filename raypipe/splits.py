@@ -1,0 +1,121 @@
+"""A published dataset back into memory: train and test rows with text, label, id and weight."""
+
+import hashlib
+from dataclasses import dataclass
+
+import pandas as pd
+
+from raypipe import hub, storage
+from raypipe.config import nearest
+from raypipe.errors import DataError
+from raypipe.hub import Source
+from raypipe.schema import ID, LABEL, TEST, TEXT, TRAIN, WEIGHT
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Frames with the columns text, label, id, weight; all strings but weight."""
+
+    train: pd.DataFrame
+    test: pd.DataFrame
+    source: Source
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels of the training split, sorted."""
+        return sorted(self.train[LABEL].unique())
+
+    def fingerprint(self) -> str:
+        """SHA-256 over texts and labels of both splits, in order."""
+        digest = hashlib.sha256()
+        for frame in (self.train, self.test):
+            for column in (TEXT, LABEL):
+                digest.update("\0".join(frame[column]).encode() + b"\0\0")
+        return digest.hexdigest()
+
+
+def load(name: str, text_column: str, label_column: str, token: str | None) -> Splits:
+    """Read a repository or a folder with train.csv and test.csv.
+
+    Raises ConfigError for a name that leads nowhere; DataError for a missing split, column or value.
+    """
+    source = hub.resolve(name, "dataset", token)
+    frames = _from_folder(source.name) if source.is_folder else _from_hub(source, token)
+    train, test = (_normal(frames[s], s, text_column, label_column, str(source)) for s in (TRAIN, TEST))
+    return Splits(train, test, source)
+
+
+def check_trainable(splits: Splits) -> None:
+    """Refuse one class, and test labels that train lacks. Raises DataError."""
+    if len(splits.labels) < 2:
+        raise DataError(
+            f"one class only in train: {splits.labels[0]!r}", "at least 2 classes", "check --subject-column"
+        )
+    unknown = sorted(set(splits.test[LABEL]) - set(splits.labels))
+    if unknown:
+        raise DataError(
+            f"labels in test that train lacks: {', '.join(map(repr, unknown[:10]))}",
+            "the same labels in both",
+            "split again with `raypipe prepare`",
+        )
+
+
+def _from_folder(folder: str) -> dict[str, pd.DataFrame]:
+    frames = {}
+    for split in (TRAIN, TEST):
+        path = storage.join(folder, f"{split}.csv")
+        if not storage.exists(path):
+            raise DataError(f"no {split}.csv in {folder}", "train.csv and test.csv")
+        try:
+            # Every cell is the string it is: "NA", "null" and "0" are labels like others.
+            frames[split] = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+            raise DataError(f"{path} is not readable as CSV ({type(error).__name__})", "UTF-8 with a header") from None
+    return frames
+
+
+def _from_hub(source: Source, token: str | None) -> dict[str, pd.DataFrame]:
+    from datasets import load_dataset
+
+    loaded = load_dataset(source.name, revision=source.revision, token=token)
+    lacking = [split for split in (TRAIN, TEST) if split not in loaded]
+    if lacking:
+        raise DataError(f"the dataset {source} has the splits {', '.join(loaded)}", "train and test")
+    frames = {}
+    for split in (TRAIN, TEST):
+        frame, features = loaded[split].to_pandas(), loaded[split].features
+        for column, feature in features.items():
+            if hasattr(feature, "int2str"):  # a ClassLabel stores numbers
+                frame[column] = [feature.int2str(int(v)) for v in frame[column]]
+        frames[split] = frame
+    return frames
+
+
+def _normal(frame: pd.DataFrame, split: str, text_column: str, label_column: str, source: str) -> pd.DataFrame:
+    for column in (text_column, label_column):
+        if column not in frame:
+            raise DataError(
+                f"no column {column!r} in {split} of {source}, which has {', '.join(map(repr, frame))}",
+                "the columns of --text and --subject-column",
+                nearest(column, frame),
+            )
+    if frame.empty:
+        raise DataError(f"no rows in {split} of {source}", "at least one row")
+    for column in (text_column, label_column):
+        empty = frame[column].isna() | (frame[column].astype(str).str.strip() == "")
+        if empty.any():
+            raise DataError(
+                f"{int(empty.sum())} rows of {split} of {source} have no {column} (the first is number "
+                f"{int(empty.to_numpy().argmax()) + 1})",
+                "a value in each row",
+                "clean the dataset with `raypipe prepare`",
+            )
+    ids = frame[ID].astype(str) if ID in frame else [f"{split}.csv:{n}" for n in range(1, len(frame) + 1)]
+    return pd.DataFrame(
+        {
+            TEXT: frame[text_column].astype(str).to_numpy(),
+            LABEL: frame[label_column].astype(str).str.strip().to_numpy(),
+            ID: ids,
+            WEIGHT: pd.to_numeric(frame[WEIGHT], errors="coerce").fillna(1.0).to_numpy() if WEIGHT in frame else 1.0,
+        }
+    )

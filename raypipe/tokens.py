@@ -1,0 +1,65 @@
+"""Access tokens: where they come from, and how they stay out of everything that is written."""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+from raypipe.errors import ConfigError
+
+_KNOWN: set[str] = set()  # every secret that this process has seen, for redact()
+_TOKEN_SHAPES = re.compile(r"\bhf_[A-Za-z0-9]{8,}|\bwandb_v1_\w{16,}|\b[0-9a-f]{40}\b(?=.*(?i:wandb|key))")
+
+
+def inside_ray_job() -> bool:
+    """Whether this process is the entry point of a submitted Ray job."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+
+
+def resolve(value: str | None, flag: str, environment: str, allow_literal: bool) -> str | None:
+    """Turn ``env:NAME``, ``@FILE``, a literal or nothing into a token, or None where there is none.
+
+    Raises ConfigError where the reference leads nowhere, or for a literal inside a Ray job, whose entry point
+    the cluster keeps in readable metadata.
+    """
+    if value is None:
+        token = os.environ.get(environment)
+    elif value.startswith("env:"):
+        token = os.environ.get(value[4:])
+        if not token:
+            raise ConfigError(f"{flag} {value}: that variable is not set", "a variable that holds the token")
+    elif value.startswith("@"):
+        try:
+            token = Path(value[1:]).expanduser().read_text().strip()
+        except OSError as error:
+            raise ConfigError(f"{flag} {value}: {error.strerror}", "a readable file with the token") from None
+    else:
+        _KNOWN.add(value)
+        if inside_ray_job() and not allow_literal:
+            raise ConfigError(
+                f"{flag} with a literal token inside a Ray job, which stores its command line readably",
+                "env:NAME, @FILE or the environment variable " + environment,
+                f"{flag} env:{environment}, or --allow-literal-token to accept the risk",
+            )
+        print(
+            f"warning: {flag} holds a literal token, which other users of this machine can see in the "
+            f"process list; prefer {flag} env:{environment}",
+            file=sys.stderr,
+        )
+        token = value
+    if token:
+        _KNOWN.add(token)
+    return token or None
+
+
+def remember(*secrets: str) -> None:
+    """Have redact() mask these strings too."""
+    _KNOWN.update(s for s in secrets if s)
+
+
+def redact(text: str) -> str:
+    """The text with every known secret, and everything that looks like a token, replaced by ``***``."""
+    for known in sorted(_KNOWN, key=len, reverse=True):
+        # A short literal (a test's "T") is masked only as a whole word, or messages would lose their letters.
+        text = text.replace(known, "***") if len(known) >= 8 else re.sub(rf"\b{re.escape(known)}\b", "***", text)
+    return _TOKEN_SHAPES.sub("***", text)

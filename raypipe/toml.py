@@ -1,0 +1,83 @@
+"""A TOML file as the defaults of a command: each value checked against the type of its field."""
+
+import dataclasses
+import json
+import tomllib
+import typing
+from typing import Any
+
+import tyro
+
+from raypipe import storage
+from raypipe.config import CommonConfig, EvaluateConfig, PrepareConfig, TrainConfig, nearest
+from raypipe.errors import ConfigError
+
+TABLES: dict[str, type[CommonConfig] | None] = {
+    "prepare": PrepareConfig,
+    "train": TrainConfig,
+    "evaluate": EvaluateConfig,
+    "sweep": None,
+}
+
+
+def read(path: str) -> dict[str, dict[str, Any]]:
+    """The tables of a configuration file, checked. Raises ConfigError."""
+    try:
+        tables = tomllib.loads(storage.read_text(path))
+    except OSError as error:
+        raise ConfigError(f"--config {path} cannot be read: {error.strerror or error}", "a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config {path} is not TOML: {error}", "a TOML file") from None
+    for name, values in tables.items():
+        if name not in TABLES or not isinstance(values, dict):
+            raise ConfigError(f"{path}: [{name}]", f"the tables {', '.join(TABLES)}", nearest(name, TABLES))
+        kind = TABLES[name]
+        if kind is None:
+            raise ConfigError(f"{path}: [{name}], which this version does not have", "other tables")
+        for key, value in values.items():
+            _check(kind, key, value, f"{path}: [{name}] {key}")
+    return tables
+
+
+def defaults_of(kind: type[CommonConfig], path: str | None, table: str | None) -> Any:
+    """An instance to parse flags over: TOML values over defaults, required fields missing where not given."""
+    given = read(path).get(table or "", {}) if path is not None else {}
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):
+        if field.name in given:
+            values[field.name] = _as_field(given[field.name])
+        elif field.default is dataclasses.MISSING:
+            values[field.name] = tyro.MISSING
+    return kind(**values)
+
+
+def configure(kind: type[CommonConfig], values: dict[str, Any], **more: Any) -> Any:
+    """A validated configuration from a checked table and further fields. Raises ConfigError."""
+    fields = {name: _as_field(value) for name, value in values.items()} | more
+    required = [f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING]
+    lacking = [name for name in required if name not in fields]
+    if lacking:
+        raise ConfigError(f"no {lacking[0]!r} in the configuration", "a value for it")
+    config = kind(**fields)
+    config.validate()
+    return config
+
+
+def _check(kind: type[CommonConfig], key: str, value: Any, where: str) -> None:
+    from pydantic import TypeAdapter, ValidationError
+
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    if key not in fields or key == "config":
+        raise ConfigError(where, "a flag's name with underscores", nearest(key, fields))
+    if fields[key].metadata.get("secret"):
+        raise ConfigError(f"{where}: a token in a file", "HF_TOKEN, WANDB_API_KEY, env:NAME or @FILE as a flag")
+    annotation = typing.get_type_hints(kind)[key]  # without tyro's extras
+    try:
+        TypeAdapter(annotation).validate_json(json.dumps(value, default=str), strict=True)
+    except ValidationError as error:
+        expected = error.errors()[0]["msg"].removeprefix("Input should be ")
+        raise ConfigError(f"{where} = {json.dumps(value, default=str)}", expected) from None
+
+
+def _as_field(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
