@@ -23,6 +23,9 @@ RUN_CONTROL = frozenset(
     {"config", "address", "num_cpus", "wait_for_resources", "overwrite", "resume", "allow_literal_token"}
 )
 
+# What `run` and `demo` hand on to the stages that they start.
+HANDED_ON = ("seed", "address", "num_cpus", "wait_for_resources", "overwrite", "resume", "allow_literal_token")
+
 
 def secret() -> Any:
     return field(default=None, repr=False, metadata={"secret": True})
@@ -206,10 +209,14 @@ class TrainConfig(ScoringConfig):
     """Arithmetic of the forward and backward pass; weights stay float32. auto: bf16 on a GPU that has it."""
     validation_fraction: float = 0.1
     """Share of the training rows held out to choose the best checkpoint."""
+    max_cpu_hours: float = 2.0
+    """Hours of training on the CPU beyond which --device auto stops, as its first steps predict them."""
     early_stopping_patience: int | None = None
     """Evaluations without a better validation score after which training stops."""
     downsample: bool = False
     """Cut every class of the training rows to the size of the smallest."""
+    baselines: bool = True
+    """Score a majority and a TF-IDF + logistic regression baseline on the same rows beside the model."""
     train: bool = True
     """With --no-train the model named by --model-for-training-finetune is only evaluated."""
     examples: bool = False
@@ -236,6 +243,7 @@ class TrainConfig(ScoringConfig):
             "a whole number of at least 1 (this version has no MIN:MAX range)",
         )
         fraction(self.validation_fraction, "--validation-fraction")
+        require(self.max_cpu_hours > 0, f"--max-cpu-hours {self.max_cpu_hours}", "more than 0")
         patience = self.early_stopping_patience
         require(patience is None or patience >= 1, f"--early-stopping-patience {patience}", "at least 1")
 
@@ -256,6 +264,8 @@ class EvaluateConfig(ScoringConfig):
     """Column that holds the label."""
     output_classify_file: str
     """PATH.jsonl of the predictions; PATH_metrics.json and PATH_report.html come beside it."""
+    baselines: bool = True
+    """Score a majority and a TF-IDF + logistic regression baseline beside the model, where there is a train split."""
 
     def validate(self) -> None:
         super().validate()

@@ -13,8 +13,10 @@ from raypipe.errors import ConfigError
 
 
 @contextlib.contextmanager
-def session(config: CommonConfig) -> Iterator[None]:
+def session(config: CommonConfig, trains: bool = False) -> Iterator[None]:
     """A connected Ray while the block runs; one that is connected already is used and left alone.
+
+    A local Ray for a training has a dashboard on loopback: Ray Train's cleaner asks its state API.
 
     Raises ConfigError where a cluster was named but does not answer.
     """
@@ -32,7 +34,7 @@ def session(config: CommonConfig) -> Iterator[None]:
             ray.init(address=address, **quiet)
         else:
             # A cluster's address left behind in the environment of a local run must not be joined by accident.
-            ray.init(address="local", num_cpus=config.num_cpus, include_dashboard=False, **quiet)
+            ray.init(address="local", num_cpus=config.num_cpus, include_dashboard=trains, **quiet)
     except ConnectionError as error:
         raise ConfigError(
             f"no Ray cluster answers at {address}: {error}",
@@ -82,7 +84,8 @@ def wait_for(resources: dict[str, float], timeout_s: float) -> bool:
 
 def say(message: str) -> None:
     """One line of progress for people, on standard error."""
-    print(f"raypipe: {message}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"raypipe: {message}\n")  # print() in a Ray Train worker would be logged a second time
+    sys.stderr.flush()
 
 
 def _quiet_data_logs() -> None:

@@ -53,6 +53,17 @@ def read_text(path: str) -> str:
         return file.read()
 
 
+def write_text(path: str, text: str) -> None:
+    """Write a file whole: a reader sees the old content or the new."""
+    if is_uri(path):
+        with fsspec.open(path, "wb") as file:  # an object appears when it is closed
+            file.write(text.encode())
+        return
+    os.makedirs(parent(path), exist_ok=True)
+    Path(f"{path}.part").write_bytes(text.encode())
+    os.replace(f"{path}.part", path)
+
+
 def sha256(path: str) -> str:
     """SHA-256 of a file as stored, in hex."""
     digest = hashlib.sha256()
@@ -91,9 +102,9 @@ def staged(folder: str, mark: str, names: list[str]) -> Iterator[str]:
         yield stage
         missing = [name for name in [*names, mark] if not os.path.exists(os.path.join(stage, name))]
         assert not missing, f"the stage did not write {missing}"
-        _remove(join(folder, mark))
+        remove(join(folder, mark))
         for name in [*names, mark]:
-            _remove(join(folder, name))
+            remove(join(folder, name))
             if local:
                 os.replace(os.path.join(stage, name), os.path.join(folder, name))
             else:
@@ -120,7 +131,8 @@ def download(source: str, target: str) -> None:
     fs.get(inner.rstrip("/") + ("/" if fs.isdir(inner) else ""), target, recursive=True)
 
 
-def _remove(path: str) -> None:
+def remove(path: str) -> None:
+    """Remove a file or folder, if it is there."""
     fs, inner = filesystem(path)
     if fs.exists(inner):
         fs.rm(inner, recursive=True)

@@ -63,3 +63,13 @@ def redact(text: str) -> str:
         # A short literal (a test's "T") is masked only as a whole word, or messages would lose their letters.
         text = text.replace(known, "***") if len(known) >= 8 else re.sub(rf"\b{re.escape(known)}\b", "***", text)
     return _TOKEN_SHAPES.sub("***", text)
+
+
+class Secret:
+    """A token on its way to a worker: it pickles, and shows itself as ``***`` wherever it is printed or recorded."""
+
+    def __init__(self, value: str | None) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return "***" if self.value else "None"

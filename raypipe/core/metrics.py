@@ -27,7 +27,8 @@ def wilson(hits: int, rows: int) -> Estimate:
     p, z2 = hits / rows, Z95**2
     centre = (p + z2 / (2 * rows)) / (1 + z2 / rows)
     half = Z95 / (1 + z2 / rows) * np.sqrt(p * (1 - p) / rows + z2 / (4 * rows**2))
-    return Estimate(p, max(0.0, float(centre - half)), min(1.0, float(centre + half)))
+    low, high = float(centre - half), float(centre + half)
+    return Estimate(p, 0.0 if hits == 0 else low, 1.0 if hits == rows else high)
 
 
 def bootstrap(

@@ -5,6 +5,7 @@ reshuffle the others.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ def places(high: np.ndarray, low: np.ndarray, seed: int, purpose: int) -> np.nda
         return _mix(_mix(high.view(np.uint64) ^ state) ^ low.view(np.uint64))
 
 
-def _mix(z: np.ndarray) -> np.ndarray:
+def _mix(z: Any) -> Any:
     z = z + _GAMMA
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -54,10 +55,10 @@ def class_caps(sizes: np.ndarray, reduce_majority_to: float, max_class_ratio: fl
     return np.minimum(sizes, cap)
 
 
-def held_out_counts(sizes: np.ndarray, share: float) -> np.ndarray:
-    """Rows of each class to hold out  # (classes,) int64: the share rounded, at least 1 and at most all but one.
+def held_out_counts(sizes: np.ndarray, share: float, at_least: int = 1) -> np.ndarray:
+    """Rows of each class to hold out  # (classes,) int64: the share rounded, at most all but one.
 
-    A class with one row stays whole.
+    A class with one row stays whole; from others at least ``at_least`` rows are held out.
     """
-    wanted = np.maximum(np.floor(sizes * share + 0.5), 1)
+    wanted = np.maximum(np.floor(sizes * share + 0.5), at_least)
     return np.where(sizes < 2, 0, np.minimum(wanted, sizes - 1)).astype(np.int64)

@@ -1,2 +1,175 @@
-def train(config):
-    raise SystemExit
+"""train: fine-tune a model, evaluate it on the test split, push it when asked."""
+
+import dataclasses
+import os
+import tempfile
+from typing import Any
+
+from raypipe import __version__, hub, provenance, splits, storage, tokens
+from raypipe.config import EvaluateConfig, TrainConfig
+from raypipe.hub import Source
+from raypipe.pipeline import evaluating
+from raypipe.pipeline.common import Clock, finished_output, hf_token, write_json, write_text
+from raypipe.runtime import require_shared, say, session
+from raypipe.schema import TEST, TRAIN, StageResult
+
+
+def train(config: TrainConfig) -> StageResult:
+    """Fine-tune on the train split, choose by a validation share of it, evaluate on test.
+
+    Raises ConfigError or DataError before work starts.
+    """
+    config.validate()
+    if config.examples or not config.train:
+        return _evaluate_only(config)
+    token = hf_token(config)
+    key = tokens.resolve(config.wandb_access_token, "--wandb-access-token", "WANDB_API_KEY", config.allow_literal_token)
+    hub.check_target(config.hf_model_name, "model", token)
+    folder = _folder(config)
+    finished = finished_output(storage.join(folder, "run.json"), config)
+    if finished is not None:
+        return StageResult("train", config.hash(), "skipped", finished["outputs"], finished["rows"], finished["scores"])
+    run = _Run(config, folder, token, key)
+    with session(config, trains=True):
+        require_shared(folder)
+        return run.go()
+
+
+class _Run:
+    """One training: what it read, what it made, and the record of both."""
+
+    def __init__(self, config: TrainConfig, folder: str, token: str | None, key: str | None) -> None:
+        self.config, self.folder, self.token, self.key = config, folder, token, key
+        self.clock = Clock()
+        self.predictions = evaluating.Outputs(config.output_classify_file or storage.join(folder, "predictions.jsonl"))
+
+    def go(self) -> StageResult:
+        from raypipe.report import cards, pages
+        from raypipe.train import modeling
+        from raypipe.train.finetune import choose_workers
+        from raypipe.train.recipe import recipe_for
+
+        config = self.config
+        workers = choose_workers(config)  # first of all: a missing GPU must not cost a download
+        base = hub.resolve(config.model_for_training_finetune, "model", self.token)
+        size = modeling.parameters(modeling.load_config(base, self.token))
+        recipe = recipe_for(size, config)
+        data = splits.load(str(config.input_hf_dataset), config.text, config.subject_column, self.token)
+        splits.check_trainable(data)
+        say(f"{base} ({size / 1e6:.0f} M parameters): {recipe.epochs:g} epochs at {recipe.learning_rate:g}")
+        storage.remove(storage.join(self.folder, "run.json"))
+        outcome, rows = self._fit(workers, base, recipe, data)
+        model = Source(storage.join(self.folder, "model"))
+        metrics = evaluating.score_and_write(
+            evaluating.of_splits(data), model, self.token, config, self.predictions, config.baselines, self.clock
+        )
+        outputs = {"run": self.folder, "model": model.name, **self.predictions.paths()}
+        outputs |= {
+            "metrics": storage.join(self.folder, "metrics.json"),
+            "report": storage.join(self.folder, "report.html"),
+        }
+        run = {
+            "model": {"name": base.name, "commit": base.revision, "parameters": size},
+            "dataset": {"name": data.source.name, "commit": data.source.revision, "fingerprint": data.fingerprint()},
+            "labels": data.labels,
+            "rows": rows,
+            "recipe": recipe.public(),
+            "validation": {
+                "best_macro_f1": outcome["best_macro_f1"],
+                "steps": outcome["steps"],
+                "epochs": outcome["epochs"],
+            },
+            "workers": dataclasses.asdict(workers) | {"device": outcome["device"], "precision": outcome["precision"]},
+            "scores": evaluating.flat(metrics),
+            "notices": metrics["notices"],
+            "outputs": outputs,
+            "seed": config.seed,
+            "config": config.public(),
+            "config_hash": config.hash(),
+            "seconds": {**self.clock.seconds, "train": outcome["seconds"]},
+            **provenance.record(),
+        }
+        card = cards.model_card(run, metrics)
+        storage.write_text(storage.join(model.name, "README.md"), card)
+        with storage.staged(self.folder, "run.json", ["metrics.json", "report.html"]) as stage:
+            write_json(os.path.join(stage, "metrics.json"), metrics)
+            write_text(os.path.join(stage, "report.html"), pages.train_page(run, metrics, outcome["history"]))
+            write_json(os.path.join(stage, "run.json"), run)
+        if config.hf_model_name is not None:
+            outputs["published"] = self._push(model.name, config.hf_model_name)
+        return StageResult("train", config.hash(), "done", outputs, rows, run["scores"], self.clock.total())
+
+    def _fit(
+        self, workers: Any, base: Source, recipe: Any, data: splits.Splits
+    ) -> tuple[dict[str, Any], dict[str, int]]:
+        """Train, and put model/, wandb/ and config.toml into the run's folder, so that no later fault loses them."""
+        from raypipe.tokens import Secret
+        from raypipe.train import finetune
+        from raypipe.train.loop import Job
+
+        config, labels = self.config, data.labels
+        with self.clock("tokenise"):
+            training, validation = finetune.hold_out(data.train, labels, config)
+            blocks = [
+                finetune.tokenise(frame, labels, base, Secret(self.token), config.max_length)
+                for frame in (training, validation)
+            ]
+        rows = {TRAIN: len(training), "validation": len(validation), TEST: len(data.test)}
+        job = Job(
+            model=base,
+            labels=labels,
+            recipe=recipe,
+            seed=config.seed,
+            use_cpu=not workers.use_gpu,
+            bf16=workers.bf16,
+            threads=int(workers.cpus_each),
+            forecast_limit_s=workers.forecast_limit_s,
+            early_stopping_patience=config.early_stopping_patience,
+            hf_token=Secret(self.token),
+            wandb_key=Secret(self.key),
+            run_name=os.path.basename(self.folder.rstrip("/")),
+            tracked_config={**config.public(), **recipe.public(), "data_fingerprint": data.fingerprint()},
+        )
+        with tempfile.TemporaryDirectory(prefix="raypipe-train-") as scratch, self.clock("fit"):
+            # Ray Train's own storage: beside the output where that is an address which all machines see.
+            place = storage.join(self.folder, ".ray") if storage.is_uri(self.folder) else scratch
+            outcome, made = finetune.finetune(job, blocks[0], blocks[1], workers, place)
+            with storage.staged(self.folder, "config.toml", ["model", "wandb"]) as stage:
+                storage.download(made, os.path.join(stage, "made"))
+                for name in ("model", "wandb"):
+                    os.makedirs(os.path.join(stage, "made", name), exist_ok=True)
+                    os.replace(os.path.join(stage, "made", name), os.path.join(stage, name))
+                write_text(os.path.join(stage, "config.toml"), _as_toml(config))
+            storage.remove(storage.join(self.folder, ".ray"))
+        return outcome, rows
+
+    def _push(self, model: str, target: str) -> str:
+        message = f"fine-tuned by raypipe {__version__}"
+        if not storage.is_uri(model):
+            return hub.push(model, target, "model", self.token, message)
+        with tempfile.TemporaryDirectory() as local:
+            storage.download(model, local)
+            return hub.push(local, target, "model", self.token, message)
+
+
+def _evaluate_only(config: TrainConfig) -> StageResult:
+    """--no-train and --examples: the model as it is, on the test split or a local file."""
+    shared = {f.name: getattr(config, f.name) for f in dataclasses.fields(EvaluateConfig) if hasattr(config, f.name)}
+    if config.examples:
+        shared["input_hf_dataset"] = None
+    else:
+        shared |= {"input_dir": None, "filename": None}
+    shared["output_classify_file"] = config.output_classify_file or storage.join(_folder(config), "predictions.jsonl")
+    result = evaluating.evaluate(EvaluateConfig(model=config.model_for_training_finetune, **shared))
+    return dataclasses.replace(result, command="train")
+
+
+def _folder(config: TrainConfig) -> str:
+    return storage.absolute(config.output_dir or os.path.join("runs", f"train-{provenance.stamp()}"))
+
+
+def _as_toml(config: TrainConfig) -> str:
+    import tomli_w
+
+    values = {k: v for k, v in config.public().items() if v is not None and k != "config"}
+    return f"# raypipe train --config THIS_FILE --output-dir NEW_FOLDER\n{tomli_w.dumps({'train': values})}"

@@ -1,2 +1,83 @@
-def run(config):
-    raise SystemExit
+"""run: prepare, train and evaluate from one TOML file, with one page as the entrance."""
+
+import os
+from typing import Any
+
+from raypipe import provenance, storage, toml
+from raypipe.config import HANDED_ON, EvaluateConfig, PrepareConfig, RunConfig, TrainConfig
+from raypipe.errors import ConfigError
+from raypipe.pipeline.common import Clock
+from raypipe.pipeline.evaluating import evaluate
+from raypipe.pipeline.preparing import prepare
+from raypipe.pipeline.training import train
+from raypipe.report import pages
+from raypipe.runtime import session
+from raypipe.schema import StageResult
+
+PREDICTIONS = "predictions.jsonl"
+NAME = "dataset"  # the prepared files are RUN/prepare/dataset_*
+
+
+def run(config: RunConfig) -> StageResult:
+    """All stages into RUN/{prepare,train,evaluate}; without [prepare], train reads its own --input-hf-dataset.
+
+    Everything is refused before the first stage starts. Raises ConfigError or DataError.
+    """
+    config.validate()
+    clock = Clock()
+    folder = storage.absolute(config.run_dir or os.path.join("runs", f"run-{provenance.stamp()}"))
+    index = storage.join(folder, "index.html")
+    if storage.exists(index) and not (config.overwrite or config.resume):
+        raise ConfigError(f"a complete run exists: {index}", "a new --run-dir", "--overwrite or --resume")
+    stages = _configure(config, folder)
+    verbs: dict[str, Any] = {"prepare": prepare, "train": train, "evaluate": evaluate}
+    results: dict[str, StageResult] = {}
+    with session(config, trains=True):
+        for name, stage in stages.items():
+            results[name] = verbs[name](stage)
+    summary: dict[str, Any] = {
+        name: result.counts
+        | {k: v for k, v in result.metrics.items() if isinstance(v, float)}
+        | {"seconds": result.seconds}
+        for name, result in results.items()
+    }
+    pages_of = {n: r.outputs["report" if n == "train" else "page"] for n, r in results.items()}
+    pages_of.setdefault("evaluate", results["train"].outputs["page"])
+    links = {name: os.path.relpath(page, folder) for name, page in pages_of.items()}
+    storage.write_text(index, pages.index_page(links, summary))
+    outputs = {"run": folder, "page": index} | {f"{n}_{k}": v for n, r in results.items() for k, v in r.outputs.items()}
+    status = "skipped" if all(r.status == "skipped" for r in results.values()) else "done"
+    last = results[list(results)[-1]]
+    return StageResult(
+        "run", config.hash(), status, outputs, {n: r.counts for n, r in results.items()}, last.metrics, clock.total()
+    )
+
+
+def _configure(config: RunConfig, folder: str) -> dict[str, Any]:
+    """A validated configuration for each stage. Raises ConfigError."""
+    tables = toml.read(str(config.config))
+    control = {name: getattr(config, name) for name in HANDED_ON}
+    stages: dict[str, Any] = {}
+    settings = dict(tables.get("train", {}))
+    if "prepare" in tables:
+        values = tables["prepare"] | {"output_filename": storage.join(folder, f"prepare/{NAME}.jsonl")}
+        stages["prepare"] = toml.configure(PrepareConfig, values, **control)
+        settings |= {
+            "input_hf_dataset": storage.join(folder, f"prepare/{NAME}_dataset"),
+            "text": "text",
+            "subject_column": "label",
+        }
+    settings |= {"output_dir": storage.join(folder, "train")}
+    own_evaluation = "evaluate" in tables  # else the evaluation that ends the training is the evaluate stage
+    settings["output_classify_file"] = storage.join(
+        folder, f"{'train' if own_evaluation else 'evaluate'}/{PREDICTIONS}"
+    )
+    stages["train"] = toml.configure(TrainConfig, settings, **control)
+    if own_evaluation:
+        scoring = {"model": storage.join(folder, "train/model"), "input_hf_dataset": settings["input_hf_dataset"]}
+        scoring |= {k: settings[k] for k in ("text", "subject_column", "max_length", "device") if k in settings}
+        scoring |= tables["evaluate"] | {"output_classify_file": storage.join(folder, f"evaluate/{PREDICTIONS}")}
+        if "filename" in scoring:
+            del scoring["input_hf_dataset"]
+        stages["evaluate"] = toml.configure(EvaluateConfig, scoring, **control)
+    return stages

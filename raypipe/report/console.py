@@ -5,6 +5,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+WIDTH = 110  # columns that the widest table needs, also where standard error is a file
+
 
 def _show(title: str, columns: list[str], rows: list[list[str]]) -> None:
     table = Table(title=title, title_justify="left", header_style="bold")
@@ -12,7 +14,9 @@ def _show(title: str, columns: list[str], rows: list[list[str]]) -> None:
         table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console(stderr=True).print(table)
+    console = Console(stderr=True)
+    console.width = max(console.width, WIDTH)
+    console.print(table)
 
 
 def prepare_table(report: dict[str, Any]) -> None:

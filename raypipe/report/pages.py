@@ -74,7 +74,7 @@ def evaluate_page(metrics: dict[str, Any], details: dict[str, Any]) -> str:
         command=command_line(),
         headline=plots.intervals(headline, "share"),
         reliability=plots.reliability(details["confidence"], details["correct"].astype(float)),
-        confusion=plots.confusion(np.asarray(details["confusion"]), details["labels"]),
+        confusion=plots.confusion(np.asarray(metrics["confusion"]), details["labels"]),
         errors=details["errors"],
     )
 

@@ -1,0 +1,164 @@
+"""Ray Train's TorchTrainer around the loop: rows tokenised once, workers fed by reference, a model folder back."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import ray
+
+from raypipe.config import TrainConfig
+from raypipe.core import sampling
+from raypipe.core import text as core_text
+from raypipe.errors import ConfigError, DataError, RaypipeError, StageError
+from raypipe.hub import Source
+from raypipe.runtime import say, wait_for
+from raypipe.schema import LABEL, TEXT
+from raypipe.train import modeling
+from raypipe.train.loop import Job, fine_tune
+
+_VALIDATION, _DOWNSAMPLE = 3, 4  # purposes of the seeded hash; prepare uses 1 and 2
+
+
+@dataclass(frozen=True)
+class Workers:
+    """What the training runs on."""
+
+    count: int
+    use_gpu: bool
+    cpus_each: float
+    bf16: bool
+    forecast_limit_s: float | None
+
+
+def choose_workers(config: TrainConfig) -> Workers:
+    """GPU or CPU workers from the cluster's resources, after waiting for them.
+
+    Raises ConfigError for ``cuda`` without enough GPUs; ``auto`` takes the CPU with a warning.
+    """
+    count = int(config.num_workers)
+    use_gpu = config.device != "cpu" and wait_for({"GPU": count}, config.wait_for_resources)
+    if config.device == "cuda" and not use_gpu:
+        have = ray.cluster_resources().get("GPU", 0)
+        raise ConfigError(
+            f"--device cuda with {have:.0f} GPUs for {count} workers",
+            f"at least {count}",
+            "--device auto or cpu, fewer --num-workers, or --wait-for-resources SECONDS on a cluster that grows",
+        )
+    if not use_gpu and not wait_for({"CPU": count}, config.wait_for_resources):
+        raise ConfigError(f"{ray.cluster_resources().get('CPU', 0):.0f} CPUs for {count} workers", "one each")
+    if not use_gpu and config.device == "auto":
+        say("warning: no GPU; training on the CPU (--device cpu says that this is meant)")
+    cpus = ray.cluster_resources().get("CPU", 1)
+    limit = config.max_cpu_hours * 3600 if config.device == "auto" and not use_gpu else None
+    # A worker keeps whole CPUs; on a GPU one is enough, since the rows are tokenised beforehand.
+    return Workers(
+        count,
+        use_gpu,
+        1.0 if use_gpu else max(1.0, cpus // count),
+        config.precision == "bf16" or (config.precision == "auto" and use_gpu),
+        limit,
+    )
+
+
+def hold_out(train: pd.DataFrame, labels: list[str], config: TrainConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Training and validation rows, stratified by seeded hash; --downsample cuts the classes first.
+
+    Raises DataError where no class has two rows.
+    """
+    keys = np.array([core_text.key(core_text.canonical(text)) for text in train[TEXT]], dtype=np.int64).reshape(-1, 2)
+    high, low = np.ascontiguousarray(keys[:, 0]), np.ascontiguousarray(keys[:, 1])
+    label = pd.Categorical(train[LABEL], categories=labels).codes.astype(np.int64)
+    rows = np.arange(len(train))
+    if config.downsample:
+        caps = sampling.class_caps(np.bincount(label, minlength=len(labels)), 1.0, 1.0)
+        rows = rows[sampling.first_of_each(label, sampling.places(high, low, config.seed, _DOWNSAMPLE), caps)]
+    sizes = np.bincount(label[rows], minlength=len(labels))
+    counts = sampling.held_out_counts(sizes, config.validation_fraction, at_least=0)
+    if not counts.sum():
+        counts = sampling.held_out_counts(sizes, config.validation_fraction)
+    if not counts.sum():
+        raise DataError("no class with two training rows", "rows to hold out for validation")
+    places = sampling.places(high[rows], low[rows], config.seed, _VALIDATION)
+    held = sampling.first_of_each(label[rows], places, counts)
+    return train.iloc[rows[~held]], train.iloc[rows[held]]
+
+
+def tokenise(frame: pd.DataFrame, labels: list[str], model: Source, token: Any, max_length: int) -> list[Any]:
+    """Arrow blocks with the columns input_ids, cut and label in the object store, made by Ray Data."""
+    tokenizers: dict[str, Any] = {}
+
+    def encode(batch: pa.Table) -> pa.Table:
+        tokenizer = tokenizers.setdefault("one", None) or modeling.load_tokenizer(model, token.value)
+        tokenizers["one"] = tokenizer
+        return modeling.encode_table(tokenizer, batch[TEXT].to_pylist(), max_length, label=batch["label"])
+
+    codes = pd.Categorical(frame[LABEL], categories=labels).codes.astype(np.int64)
+    rows = ray.data.from_arrow(pa.table({TEXT: frame[TEXT].to_list(), "label": codes}))
+    return rows.map_batches(encode, batch_format="pyarrow", batch_size=4096).materialize().to_arrow_refs()
+
+
+def finetune(
+    job: Job, train: list[Any], validation: list[Any], workers: Workers, storage_path: str
+) -> tuple[dict, str]:
+    """Run the loop on the workers; returns its outcome and the path or URI of the folder with model/ and wandb/.
+
+    Raises what the loop raised on purpose, else StageError.
+    """
+    from ray.train import CheckpointConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={"job": job, "train": train, "validation": validation},
+        torch_config=TorchConfig(backend="nccl" if workers.use_gpu else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=workers.count,
+            use_gpu=workers.use_gpu,
+            resources_per_worker={"CPU": workers.cpus_each, **({"GPU": 1} if workers.use_gpu else {})},
+        ),
+        run_config=RunConfig(
+            name="ray",
+            storage_path=storage_path,
+            checkpoint_config=CheckpointConfig(num_to_keep=1),
+            logging_config=LoggingConfig(log_level="WARNING"),
+        ),
+    )
+    try:
+        result = trainer.fit()
+    except TrainingFailedError as error:
+        failures = getattr(error, "worker_failures", {}).values()
+        for failure in failures:
+            for cause in (failure, getattr(failure, "cause", None), failure.__cause__):
+                if isinstance(cause, RaypipeError):
+                    raise cause from None
+        raise
+    if result.checkpoint is None:
+        raise StageError("training ended without a model", "a checkpoint from rank 0")
+    path = result.checkpoint.path
+    scheme = storage_path.split("://")[0] + "://" if "://" in storage_path else ""
+    return result.return_value, scheme + path
+
+
+def _worker(config: dict[str, Any]) -> dict[str, Any]:
+    """What each Ray Train worker runs."""
+    import tempfile
+
+    import ray.train
+    from ray.train import Checkpoint
+
+    context = ray.train.get_context()
+    tables = {split: pa.concat_tables(ray.get(config[split])) for split in ("train", "validation")}
+    with tempfile.TemporaryDirectory(prefix="raypipe-model-") as folder:
+        outcome = fine_tune(
+            config["job"],
+            tables["train"],
+            tables["validation"],
+            folder,
+            context.get_world_rank(),
+            context.get_world_size(),
+        )
+        checkpoint = Checkpoint.from_directory(folder) if context.get_world_rank() == 0 else None
+        ray.train.report({"macro_f1": outcome["best_macro_f1"]}, checkpoint=checkpoint)
+    return outcome
