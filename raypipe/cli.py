@@ -40,8 +40,8 @@ COMMANDS = {
 LATER_COMMANDS = ("sweep", "audit")
 LATER_FLAGS = {
     "prepare": ("--explore", "--previous", "--license", "--yes-publish", "--corrections", "--dry-run"),
-    "train": ("--truncation", "--token-budget", "--attention", "--class-weights", "--wandb-output", "--dry-run"),
-    "evaluate": ("--cumulative-score", "--compare-with", "--precision", "--dry-run"),
+    "train": ("--truncation", "--token-budget", "--attention", "--class-weights", "--dry-run"),
+    "evaluate": ("--compare-with", "--precision", "--dry-run"),
     "run": ("--dry-run",),
     "doctor": ("--cluster",),
 }

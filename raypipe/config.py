@@ -171,12 +171,16 @@ class ScoringConfig(CommonConfig):
     """cuda without a GPU is refused; auto takes the CPU where there is none."""
     top_k: int = 3
     """Predictions written for a row."""
+    cumulative_score: float | None = None
+    """Written predictions end with the one whose cumulative score reaches this (0 < c <= 1); never top1 to top3."""
 
     def validate(self) -> None:
         super().validate()
         require(8 <= self.max_length <= 512, f"--max-length {self.max_length}", "8 to 512")
         require(self.eval_batch_size >= 1, f"--eval-batch-size {self.eval_batch_size}", "at least 1")
         require(self.top_k >= 1, f"--top-k {self.top_k}", "at least 1")
+        if self.cumulative_score is not None:
+            fraction(self.cumulative_score, "--cumulative-score", one_allowed=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +210,7 @@ class TrainConfig(ScoringConfig):
     num_workers: int | str = 1
     """Training workers."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the forward and backward pass; weights stay float32. auto: bf16 on a GPU that has it."""
+    """Arithmetic of the forward and backward pass; weights stay float32. auto: bf16 where the device has it."""
     validation_fraction: float = 0.1
     """Share of the training rows held out to choose the best checkpoint."""
     max_cpu_hours: float = 2.0
@@ -217,6 +221,8 @@ class TrainConfig(ScoringConfig):
     """Cut every class of the training rows to the size of the smallest."""
     baselines: bool = True
     """Score a majority and a TF-IDF + logistic regression baseline on the same rows beside the model."""
+    wandb_output: str | None = None
+    """File that also receives the HTML page of the training curves."""
     train: bool = True
     """With --no-train the model named by --model-for-training-finetune is only evaluated."""
     examples: bool = False

@@ -22,7 +22,15 @@ class Predictor:
     """
 
     def __init__(
-        self, model: Source, token: Secret, max_length: int, top_k: int, use_gpu: bool, threads: int, judged: bool
+        self,
+        model: Source,
+        token: Secret,
+        max_length: int,
+        top_k: int,
+        cumulative_score: float | None,
+        use_gpu: bool,
+        threads: int,
+        judged: bool,
     ) -> None:
         import torch
 
@@ -41,6 +49,7 @@ class Predictor:
         self._kept = min(max(top_k, HEADLINE_K), len(self._labels))
         self._budget = GPU_TOKENS if use_gpu else CPU_TOKENS
         self._judged = judged
+        self._cumulative = cumulative_score
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         texts, labels = batch[TEXT].to_pylist(), batch[LABEL].to_pylist()
@@ -95,9 +104,12 @@ class Predictor:
     def _line(
         self, row_id: str, text: str, label: str | None, best: np.ndarray, scores: np.ndarray, hits: np.ndarray
     ) -> bytes:
+        written = self._written
+        if self._cumulative is not None:  # up to the label that crosses it, that one included
+            written = min(written, int(np.searchsorted(np.cumsum(scores), self._cumulative)) + 1)
         found = [
             {"label": self._labels[number], "score": round(float(score), 6)}
-            for number, score in zip(best[: self._written], scores[: self._written], strict=True)
+            for number, score in zip(best[:written], scores[:written], strict=True)
         ]
         row: dict[str, Any] = {ID: row_id, TEXT: text}
         if self._judged:

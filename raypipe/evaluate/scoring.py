@@ -46,6 +46,7 @@ def score(
         "token": Secret(token),
         "max_length": config.max_length,
         "top_k": config.top_k,
+        "cumulative_score": config.cumulative_score,
         "judged": judged,
         **actor["arguments"],
     }

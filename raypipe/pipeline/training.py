@@ -91,9 +91,12 @@ class _Run:
         }
         card = cards.model_card(run, metrics)
         storage.write_text(storage.join(model.name, "README.md"), card)
+        page = pages.train_page(run, metrics, outcome["history"])
+        if config.wandb_output is not None:
+            storage.write_text(storage.absolute(config.wandb_output), page)
         with storage.staged(self.folder, "run.json", ["metrics.json", "report.html"]) as stage:
             write_json(os.path.join(stage, "metrics.json"), metrics)
-            write_text(os.path.join(stage, "report.html"), pages.train_page(run, metrics, outcome["history"]))
+            write_text(os.path.join(stage, "report.html"), page)
             write_json(os.path.join(stage, "run.json"), run)
         if config.hf_model_name is not None:
             outputs["published"] = self._push(model.name, config.hf_model_name)
@@ -121,7 +124,7 @@ class _Run:
             recipe=recipe,
             seed=config.seed,
             use_cpu=not workers.use_gpu,
-            bf16=workers.bf16,
+            precision=config.precision,
             threads=int(workers.cpus_each),
             forecast_limit_s=workers.forecast_limit_s,
             early_stopping_patience=config.early_stopping_patience,

@@ -28,7 +28,6 @@ class Workers:
     count: int
     use_gpu: bool
     cpus_each: float
-    bf16: bool
     forecast_limit_s: float | None
 
 
@@ -57,7 +56,6 @@ def choose_workers(config: TrainConfig) -> Workers:
         count,
         use_gpu,
         1.0 if use_gpu else max(1.0, cpus // count),
-        config.precision == "bf16" or (config.precision == "auto" and use_gpu),
         limit,
     )
 

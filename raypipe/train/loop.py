@@ -41,7 +41,7 @@ class Job:
     recipe: Recipe
     seed: int
     use_cpu: bool
-    bf16: bool
+    precision: str  # auto | fp32 | bf16
     threads: int  # CPU threads of this worker
     forecast_limit_s: float | None  # stop where the first steps predict longer; None: never
     early_stopping_patience: int | None
@@ -72,6 +72,7 @@ def fine_tune(job: Job, train: pa.Table, validation: pa.Table, folder: str, rank
     Returns the trainer's history and figures of the run. Raises ConfigError where the forecast is too long.
     """
     torch.set_num_threads(job.threads)
+    bf16 = job.precision == "bf16" or (job.precision == "auto" and has_fast_bf16(job.use_cpu))
     tokenizer = modeling.load_tokenizer(job.model, job.hf_token.value)
     model = modeling.new_classifier(job.model, job.labels, job.seed, job.hf_token.value)
     with (
@@ -85,7 +86,7 @@ def fine_tune(job: Job, train: pa.Table, validation: pa.Table, folder: str, rank
             callbacks.append(EarlyStoppingCallback(job.early_stopping_patience))
         trainer = Trainer(
             model=model,
-            args=_arguments(job, world, checkpoints, rows=len(train)),
+            args=_arguments(job, bf16, world, checkpoints, rows=len(train)),
             train_dataset=Rows(train),
             eval_dataset=Rows(validation),
             data_collator=DataCollatorWithPadding(tokenizer),
@@ -106,11 +107,23 @@ def fine_tune(job: Job, train: pa.Table, validation: pa.Table, folder: str, rank
         "best_macro_f1": trainer.state.best_metric,
         "seconds": round(seconds, 2),
         "device": str(trainer.args.device),
-        "precision": "bf16" if job.bf16 else "fp32",
+        "precision": "bf16" if bf16 else "fp32",
     }
 
 
-def _arguments(job: Job, world: int, checkpoints: str, rows: int) -> TrainingArguments:
+def has_fast_bf16(use_cpu: bool) -> bool:
+    """Whether the device multiplies bfloat16 in hardware; on a CPU that is AVX-512 BF16 or AMX."""
+    if not use_cpu:
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+            flags = next((line.split() for line in file if line.startswith("flags")), [])
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def _arguments(job: Job, bf16: bool, world: int, checkpoints: str, rows: int) -> TrainingArguments:
     recipe = job.recipe
     per_worker = max(1, recipe.batch_size // world)
     steps = int(np.ceil(rows / (per_worker * world)) * recipe.epochs)
@@ -122,7 +135,7 @@ def _arguments(job: Job, world: int, checkpoints: str, rows: int) -> TrainingArg
         learning_rate=recipe.learning_rate,
         warmup_steps=recipe.warmup,
         weight_decay=recipe.weight_decay,
-        bf16=job.bf16,
+        bf16=bf16,
         use_cpu=job.use_cpu,
         seed=job.seed,
         data_seed=job.seed,
