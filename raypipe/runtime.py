@@ -42,7 +42,7 @@ def session(config: CommonConfig, trains: bool = False) -> Iterator[None]:
             "start it, or drop --address and RAY_ADDRESS for a local Ray",
         ) from None
     try:
-        _quiet_data_logs()
+        quiet_data()
         yield
     finally:
         ray.shutdown()
@@ -88,7 +88,8 @@ def say(message: str) -> None:
     sys.stderr.flush()
 
 
-def _quiet_data_logs() -> None:
+def quiet_data() -> None:
+    """Have Ray Data keep row order in this process, and be silent but for its bars on a terminal."""
     import ray.data
 
     context = ray.data.DataContext.get_current()

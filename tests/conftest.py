@@ -1,0 +1,114 @@
+"""Real parts, small: one local Ray for the session, a tiny real model, texts with planted duplicates."""
+
+import json
+import os
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ |= {"HF_HUB_DISABLE_XET": "1", "WANDB_MODE": "offline", "TOKENIZERS_PARALLELISM": "false"}
+os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "RAY_TRAIN_ENABLE_PRINT_PATCH": "0"}
+for name in ("HF_TOKEN", "WANDB_API_KEY", "RAY_ADDRESS"):
+    os.environ.pop(name, None)
+
+TOPICS = {
+    "billing": "invoice refund charge card payment fee balance statement overdraft receipt",
+    "travel": "flight hotel luggage passport boarding gate train ticket visa delay",
+    "garden": "soil seed prune compost rose hedge watering lawn greenhouse tulip",
+    "kitchen": "oven recipe simmer knife flour whisk garlic roast saucepan butter",
+}
+
+
+def sentences(rows: int, seed: int = 0, labels: tuple[str, ...] = tuple(TOPICS)) -> list[dict[str, Any]]:
+    """Labelled texts that a small model can tell apart, a tenth of them copies or near-copies of earlier ones."""
+    rng = random.Random(seed)
+    common = ["please", "tell", "me", "about", "the", "new", "old", "my", "your", "when", "how", "can", "should", "we"]
+    made: list[dict[str, Any]] = []
+    while len(made) < rows:
+        if made and rng.random() < 0.1:
+            earlier = rng.choice(made)
+            made.append({"text": earlier["text"] + rng.choice(["", " ", "!", " again"]), "label": earlier["label"]})
+            continue
+        label = rng.choice(labels)
+        words = rng.choices(TOPICS[label].split(), k=rng.randint(3, 6)) + rng.choices(common, k=rng.randint(2, 5))
+        rng.shuffle(words)
+        made.append({"text": " ".join(words), "label": label})
+    return made
+
+
+def write_jsonl(path: Path, rows: list[Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) for row in rows]
+    path.write_bytes("".join(line + "\n" for line in lines).encode())
+    return path
+
+
+def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(path).read_bytes().decode().split("\n") if line]
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """A Ray of two CPUs that all tests of the session share; the verbs use it as it is."""
+    import ray
+
+    from raypipe.runtime import quiet_data
+
+    ray.init(address="local", num_cpus=2, include_dashboard=True, logging_level="WARNING", log_to_driver=False)
+    quiet_data()
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def tokenizer_folder() -> str:
+    from raypipe.demo import encoder_path
+
+    return encoder_path()
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory, tokenizer_folder: str) -> str:
+    """A random BERT of two layers, 64 wide, with a real tokenizer and a two-class NLI head to be dropped."""
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+    folder = str(tmp_path_factory.mktemp("tiny-model"))
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128,
+        num_labels=2, id2label={0: "entailment", 1: "not_entailment"}, label2id={"entailment": 0, "not_entailment": 1},
+    )  # fmt: skip
+    BertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def prepare_rows(tmp_path: Path, local_ray: None) -> Callable[..., dict[str, Any]]:
+    """Run prepare over rows with the given flags; returns its files, read."""
+    from raypipe import PrepareConfig, pipeline
+
+    runs = iter(range(100))
+
+    def go(rows: list[Any] | None = None, **flags: Any) -> dict[str, Any]:
+        folder = tmp_path / f"prepared-{next(runs)}"
+        if rows is not None:
+            write_jsonl(tmp_path / "in" / "raw.jsonl", rows)
+        settings = {"input_dir": str(tmp_path / "in"), "input_filename": "raw.jsonl",
+                    "output_filename": str(folder / "set.jsonl")}  # fmt: skip
+        result = pipeline.prepare(PrepareConfig(**(settings | flags)))
+        return {
+            "result": result,
+            "folder": folder,
+            "train": read_jsonl(result.outputs["train"]),
+            "test": read_jsonl(result.outputs["test"]),
+            "removed": read_jsonl(result.outputs["removed"]),
+            "report": json.loads(Path(result.outputs["report"]).read_text()),
+        }
+
+    return go

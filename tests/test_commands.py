@@ -1,0 +1,180 @@
+"""The commands as users type them, in processes of their own, against a Hub on loopback."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import read_jsonl, sentences, write_jsonl
+from hub_server import HubServer
+
+ROOT = Path(__file__).parent.parent
+TOKEN = "hf_classicTOKENofthetest"
+
+
+def run(
+    arguments: list[str], folder: Path, hub: HubServer | None = None, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """A command in ``folder``; standard output and error apart."""
+    environment = os.environ | {"HF_HOME": str(folder / "hf"), **more}
+    environment |= {"HF_ENDPOINT": hub.url} if hub else {"HF_HUB_OFFLINE": "1"}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=500
+    )
+
+
+def answer(done: subprocess.CompletedProcess[str]) -> dict:
+    """The JSON object that is all of standard output."""
+    assert done.returncode == 0, done.stderr[-3000:]
+    (line,) = done.stdout.splitlines()
+    return json.loads(line)
+
+
+def test_classic_commands_verbatim(tmp_path, tiny_model):
+    """The two classic commands as written, with the Hub endpoint and the base model swapped."""
+    write_jsonl(tmp_path / "DIR" / "raw_data.jsonl", [{"body": r["text"], "topic": r["label"]} for r in sentences(300)])
+    with HubServer(tokens={TOKEN}) as hub:
+        prepare = run(
+            [f"{ROOT}/jobs/prepare.py", "-i", "DIR", "-f", "raw_data.jsonl", "-o", "OUT/normalized.jsonl", "-t", "body",
+             "-s", "topic", "-ht", TOKEN, "-thf", "user/dataset", "--reduce-majority-to", "0.5"], tmp_path, hub)  # fmt: skip
+        prepared = answer(prepare)
+        assert prepared["outputs"]["published"].startswith("user/dataset@")
+        repository = hub.repos["dataset", "user/dataset"]
+        assert repository.private
+        pushed = repository.commits[-1].files
+        assert {"train.csv", "test.csv", "README.md"} <= set(pushed)
+        for name in ("train.csv", "test.csv"):
+            assert pushed[name] == (tmp_path / "OUT/normalized_dataset" / name).read_bytes()
+        train = run(
+            [f"{ROOT}/jobs/train.py", "--hf-access-token", TOKEN, "--wandb-access-token", "T",
+             "--model-for-training-finetune", tiny_model, "--input-hf-dataset", "user/dataset",
+             "--hf-model-name", "user/model", "--subject-column", "label", "--text", "text",
+             "--output-classify-file", "results/evaluation_results.jsonl"], tmp_path, hub)  # fmt: skip
+        trained = answer(train)
+        model = hub.repos["model", "user/model"].commits[-1].files
+        assert {"model.safetensors", "config.json", "tokenizer.json", "README.md"} <= set(model)
+        assert set(json.loads(model["config.json"])["label2id"]) == {"billing", "travel", "garden", "kitchen"}
+        record = json.loads(Path(trained["outputs"]["run"], "run.json").read_text())
+        assert record["dataset"]["commit"] == repository.commits[-1].sha
+    rows = read_jsonl(tmp_path / "results/evaluation_results.jsonl")
+    test = read_jsonl(tmp_path / "OUT/normalized_test.jsonl")
+    assert [(r["text"], r["label"]) for r in rows] == [(r["text"], r["label"]) for r in test]
+    made = [p for p in tmp_path.rglob("*") if p.is_file() and "hf/" not in str(p)]
+    leaks = [p for p in made if TOKEN.encode() in p.read_bytes()]
+    assert not leaks and TOKEN not in prepare.stderr + train.stderr + train.stdout
+
+
+def test_errors_have_one_message_and_exit_code_2(tmp_path):
+    write_jsonl(tmp_path / "in" / "raw.jsonl", sentences(20))
+    common = ["-m", "raypipe.cli", "prepare", "-i", "in", "-f", "raw.jsonl", "-o", "out/x.jsonl"]
+    for more, words in (
+        (["--similarity-threshold", "0"], ["--similarity-threshold 0.0", "> 0"]),
+        (["-t", "txt"], ["'txt'", "did you mean 'text'"]),
+        (["-thf", "user/dataset"], ["user/dataset", "without a token", "HF_TOKEN"]),
+        (["--explore"], ["has no --explore"]),
+        (["--config", "missing.toml"], ["missing.toml"]),
+    ):
+        done = run([*common, *more], tmp_path)
+        assert done.returncode == 2 and done.stdout == "", done.stderr
+        assert all(word in done.stderr for word in words) and "Traceback" not in done.stderr, done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_predict_reads_standard_input_and_writes_rows_to_standard_output(tmp_path, tiny_model):
+    lines = "".join(json.dumps({"text": row["text"]}) + "\n" for row in sentences(12))
+    done = subprocess.run([sys.executable, "-m", "raypipe.cli", "predict", "--model", tiny_model, "--top-k", "1"],
+                          cwd=tmp_path, input=lines, capture_output=True, text=True, timeout=300)  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(rows) == 12 and {row["predictions"][0]["label"] for row in rows} <= {"entailment", "not_entailment"}
+    assert json.loads(done.stderr.strip().splitlines()[-1])["counts"] == {"rows": 12}
+
+
+def test_doctor_answers(tmp_path):
+    found = answer(run(["-m", "raypipe.cli", "doctor"], tmp_path))
+    assert found["counts"]["fail"] == 0
+    assert {"ray", "gpu", "packages"} <= set(found["metrics"])
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A Ray cluster with a job server and token authentication, in a process of its own."""
+    import secrets
+    import signal
+    import socket
+    import time
+    import urllib.error
+    import urllib.request
+
+    folder = tmp_path_factory.mktemp("cluster")
+    (folder / "token").write_text(secrets.token_hex(16))
+    with socket.socket() as first, socket.socket() as second:
+        first.bind(("127.0.0.1", 0))
+        second.bind(("127.0.0.1", 0))
+        port, dashboard = first.getsockname()[1], second.getsockname()[1]
+    authentication = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder / "token")}
+    short = Path("/tmp") / f"rp{os.getpid()}"  # Ray's sockets have a limit of 107 characters
+    head = subprocess.Popen(
+        [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--node-ip-address=127.0.0.1",
+         f"--port={port}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", "--num-cpus=2",
+         f"--temp-dir={short}"],
+        env=os.environ | authentication, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    address = f"http://127.0.0.1:{dashboard}"
+    deadline = time.monotonic() + 90
+    while True:
+        try:
+            urllib.request.urlopen(f"{address}/api/version", timeout=2)
+            break
+        except urllib.error.HTTPError:
+            break  # it answers: 401 without a token
+        except OSError:
+            assert head.poll() is None and time.monotonic() < deadline, "the cluster did not start"
+            time.sleep(0.5)
+    yield address, authentication
+    head.send_signal(signal.SIGTERM)
+    head.wait(30)
+
+
+def submit(cluster, *entry: str) -> subprocess.CompletedProcess[str]:
+    address, authentication = cluster
+    ray = str(Path(sys.executable).parent / "ray")
+    return subprocess.run([ray, "job", "submit", "--address", address, "--working-dir", str(ROOT), "--", *entry],
+                          env=os.environ | authentication, capture_output=True, text=True, timeout=400)  # fmt: skip
+
+
+def test_jobs_on_a_cluster(cluster, tmp_path, tiny_model):
+    write_jsonl(tmp_path / "in" / "raw.jsonl", sentences(200))
+    done = submit(
+        cluster, "python", "jobs/prepare.py", "-i", f"{tmp_path}/in", "-f", "raw.jsonl", "-o", f"{tmp_path}/out/d.jsonl"
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert (tmp_path / "out/d_report.json").is_file() and '"command": "prepare"' in done.stdout
+    done = submit(cluster, "python", "jobs/train.py", "--input-hf-dataset", f"{tmp_path}/out/d_dataset", "--device", "cpu",
+                  "--model-for-training-finetune", tiny_model, "--output-dir", f"{tmp_path}/run", "--epochs", "1")  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]
+    done = submit(cluster, "python", "jobs/evaluate.py", "--model", f"{tmp_path}/run/model", "--input-hf-dataset",
+                  f"{tmp_path}/out/d_dataset", "--output-classify-file", f"{tmp_path}/eval/p.jsonl")  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert read_jsonl(tmp_path / "eval/p.jsonl") == read_jsonl(tmp_path / "run/predictions.jsonl")
+
+
+def test_a_failing_job_fails_the_submission_and_a_literal_token_is_refused(cluster, tmp_path):
+    done = submit(cluster, "python", "jobs/prepare.py", "-i", str(tmp_path), "-f", "none.jsonl", "-o", f"{tmp_path}/d.jsonl",
+                  "-ht", "hf_literalTOKENinajob")  # fmt: skip
+    assert done.returncode != 0
+    assert "literal token inside a Ray job" in done.stdout + done.stderr
+
+
+def test_the_upload_of_a_job_is_small(tmp_path):
+    """What `--working-dir .` sends, by Ray's own packing: the package, the jobs and the pins."""
+    from ray._private.runtime_env.packaging import create_package
+
+    create_package(str(ROOT), tmp_path / "upload.zip", include_gitignore=True)
+    with zipfile.ZipFile(tmp_path / "upload.zip") as upload:
+        names = upload.namelist()
+    assert (tmp_path / "upload.zip").stat().st_size < 500_000
+    assert {"jobs/prepare.py", "raypipe/data/dedup.py", "raypipe/report/templates/base.html"} <= set(names)
+    assert not [n for n in names if n.startswith((".venv", ".git/", "tests", "out", "runs"))]

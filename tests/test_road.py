@@ -1,0 +1,265 @@
+"""The whole road on a few hundred rows: a real Ray, a tiny real model, one run that many tests look at."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import read_jsonl, sentences, write_jsonl
+from wandb_log import read_records
+
+from raypipe import ConfigError, DataError, EvaluateConfig, PredictConfig, RunConfig, TrainConfig, pipeline
+
+MARK = "zebrafishmark"  # a word of the texts that must not leave the places where texts belong
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory, local_ray, tiny_model):
+    """prepare, train and evaluate by `run` from one TOML file."""
+    folder = tmp_path_factory.mktemp("road")
+    rows = [row | {"text": row["text"] + " " + MARK} for row in sentences(420)]
+    write_jsonl(folder / "in" / "raw.jsonl", rows)
+    (folder / "run.toml").write_text(f"""
+[prepare]
+input_dir = {json.dumps(str(folder / "in"))}
+input_filename = "raw.jsonl"
+similarity_threshold = 0.8
+
+[train]
+model_for_training_finetune = {json.dumps(tiny_model)}
+epochs = 8
+learning_rate = 2e-3
+device = "cpu"
+precision = "fp32"
+""")
+    result = pipeline.run(RunConfig(config=str(folder / "run.toml"), run_dir=str(folder / "run")))
+    return folder / "run", result
+
+
+@pytest.fixture(scope="module")
+def trained(whole_run):
+    return str(whole_run[0] / "train" / "model")
+
+
+def test_the_run_ends_with_an_evaluated_classifier(whole_run):
+    folder, result = whole_run
+    for name in ("index.html", "prepare/dataset_report.html", "train/report.html", "train/run.json", "train/config.toml",
+                 "train/metrics.json", "evaluate/predictions.jsonl", "evaluate/predictions_metrics.json",
+                 "evaluate/predictions_report.html"):  # fmt: skip
+        assert (folder / name).is_file(), name
+    index = (folder / "index.html").read_text()
+    assert all((folder / link).is_file() for link in re.findall(r'href="([^"]+)"', index))
+    metrics = json.loads((folder / "evaluate/predictions_metrics.json").read_text())
+    assert metrics["model"]["top1"]["value"] > 0.6, "four topics with words of their own"
+    assert metrics["baselines"]["tfidf_logreg"]["top1"]["value"] > 0.8
+    for scores in (metrics["model"], *metrics["baselines"].values()):
+        for key in ("top1", "top2", "top3", "macro_f1"):
+            assert 0 <= scores[key]["low"] <= scores[key]["value"] + 1e-12 and scores[key]["high"] <= 1
+    assert result.metrics["top1"] == metrics["model"]["top1"]["value"]
+
+
+def test_the_metrics_are_those_of_the_predictions(whole_run):
+    folder, _ = whole_run
+    test = read_jsonl(folder / "prepare/dataset_test.jsonl")
+    rows = read_jsonl(folder / "evaluate/predictions.jsonl")
+    assert [(r["id"], r["text"], r["label"]) for r in rows] == [(r["id"], r["text"], r["label"]) for r in test]
+    metrics = json.loads((folder / "evaluate/predictions_metrics.json").read_text())
+    for k in (1, 2, 3):
+        hits = [row["label"] in [p["label"] for p in row["predictions"][:k]] for row in rows]
+        assert [row[f"top{k}"] for row in rows] == hits
+        assert metrics["model"][f"top{k}"]["value"] == pytest.approx(np.mean(hits))
+    assert all(
+        sorted(p["score"] for p in row["predictions"])[::-1] == [p["score"] for p in row["predictions"]] for row in rows
+    )
+
+
+def test_the_model_folder_holds_what_inference_needs_and_no_pickle(trained):
+    names = {p.name for p in Path(trained).iterdir()}
+    assert {"model.safetensors", "config.json", "tokenizer.json", "README.md"} <= names
+    assert not [n for n in names if n.endswith((".bin", ".pt", ".pkl"))]
+    config = json.loads((Path(trained) / "config.json").read_text())
+    assert config["id2label"] == {"0": "billing", "1": "garden", "2": "kitchen", "3": "travel"}
+    assert config["label2id"]["travel"] == 3 and config["problem_type"] == "single_label_classification"
+
+
+def test_the_validation_share_comes_out_of_train(whole_run):
+    folder, _ = whole_run
+    run = json.loads((folder / "train/run.json").read_text())
+    train, test = (len(read_jsonl(folder / f"prepare/dataset_{s}.jsonl")) for s in ("train", "test"))
+    assert run["rows"]["train"] + run["rows"]["validation"] == train and run["rows"]["test"] == test
+    assert run["rows"]["validation"] == pytest.approx(0.1 * train, abs=3)
+    assert run["dataset"]["fingerprint"] and run["seed"] == 42 and run["versions"]["torch"]
+
+
+def test_accuracy_and_f1_are_logged_offline_without_row_text(whole_run):
+    folder, _ = whole_run
+    (log,) = (folder / "train/wandb").glob("offline-run-*/*.wandb")
+    keys, accuracy = set(), []
+    for record in read_records(log):
+        if record.WhichOneof("record_type") == "history":
+            items = {
+                (item.key or "/".join(item.nested_key)): json.loads(item.value_json) for item in record.history.item
+            }
+            keys |= set(items)
+            accuracy += [items["eval_accuracy"]] if "eval_accuracy" in items else []
+    assert {"loss", "learning_rate", "eval_loss", "eval_accuracy", "eval_macro_f1"} <= keys
+    assert len(accuracy) == 8 and all(0 <= a <= 1 for a in accuracy)
+
+
+def test_row_text_goes_only_where_it_was_sent(whole_run):
+    folder, _ = whole_run
+    allowed = ("prepare/dataset_", "evaluate/predictions", ".staging")
+    holding = [
+        p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and MARK.encode() in p.read_bytes()
+    ]
+    assert holding and not [p for p in holding if not p.startswith(allowed)]
+
+
+def test_a_second_run_is_refused_and_resume_skips(whole_run):
+    folder, first = whole_run
+    again = {"config": str(folder.parent / "run.toml"), "run_dir": str(folder)}
+    with pytest.raises(ConfigError, match="--overwrite or --resume"):
+        pipeline.run(RunConfig(**again))
+    resumed = pipeline.run(RunConfig(**again, resume=True))
+    assert resumed.status == "skipped" and resumed.metrics == first.metrics
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    """Rows of very different lengths, with one label that no model here knows."""
+    rows = sentences(150, seed=11)
+    for place, row in enumerate(rows):
+        row["text"] = " ".join([row["text"]] * (1 + place % 9))
+    rows[7]["label"] = "unheard of"
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    return rows
+
+
+def plain_scores(model_folder, texts, max_length=512):
+    """The slow obvious way: one row at a time, no padding, float32."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+    model = AutoModelForSequenceClassification.from_pretrained(model_folder, dtype=torch.float32).eval()
+    rows = []
+    for text in texts:
+        encoded = tokenizer(text, truncation=True, max_length=max_length, return_tensors="pt")
+        with torch.inference_mode():
+            rows.append(model(**encoded).logits[0].softmax(-1).numpy())
+    return np.array(rows), [model.config.id2label[i] for i in range(model.config.num_labels)]
+
+
+@pytest.mark.parametrize("eval_batch_size", [16, 4096])
+def test_predictions_equal_a_plain_loop(trained, labelled, tmp_path, local_ray, monkeypatch, eval_batch_size):
+    config = EvaluateConfig(model=trained, input_dir=str(tmp_path), filename="rows.jsonl", top_k=9,
+                            output_classify_file=str(tmp_path / "out.jsonl"), eval_batch_size=eval_batch_size)  # fmt: skip
+    result = pipeline.evaluate(config)
+    scores, labels = plain_scores(trained, [row["text"] for row in labelled])
+    rows = read_jsonl(tmp_path / "out.jsonl")
+    assert [row["id"] for row in rows] == [f"rows.jsonl:{n}" for n in range(1, 151)]
+    for row, expected in zip(rows, scores, strict=True):
+        got = {p["label"]: p["score"] for p in row["predictions"]}
+        assert len(got) == len(labels) == 4, "k larger than the number of labels gives them all"
+        assert [got[label] for label in labels] == pytest.approx(expected, abs=1e-4)
+        assert row["predictions"][0]["label"] == labels[int(expected.argmax())]
+    assert result.counts["unknown_label_rows"] == 1
+    assert rows[7]["label"] == "unheard of" and not rows[7]["top3"]
+
+
+def test_cumulative_score_shortens_the_list_alone(trained, labelled, tmp_path, local_ray):
+    common = {"model": trained, "input_dir": str(tmp_path), "filename": "rows.jsonl", "top_k": 4}
+    full = pipeline.evaluate(EvaluateConfig(**common, output_classify_file=str(tmp_path / "full.jsonl")))
+    short = pipeline.evaluate(
+        EvaluateConfig(**common, output_classify_file=str(tmp_path / "short.jsonl"), cumulative_score=0.7)
+    )
+    assert {k: v for k, v in short.metrics.items() if "top" in k} == {
+        k: v for k, v in full.metrics.items() if "top" in k
+    }
+    lengths = set()
+    for row, whole in zip(read_jsonl(tmp_path / "short.jsonl"), read_jsonl(tmp_path / "full.jsonl"), strict=True):
+        count = len(row["predictions"])
+        lengths.add(count)
+        assert row["predictions"] == whole["predictions"][:count]
+        before = sum(p["score"] for p in row["predictions"][:-1])
+        assert before < 0.7 + 1e-5 <= before + row["predictions"][-1]["score"] + 2e-5
+        assert row["top3"] == whole["top3"]
+    assert len(lengths) > 1
+
+
+def test_predict_a_file(trained, labelled, tmp_path, local_ray):
+    result = pipeline.predict(
+        PredictConfig(model=trained, input=str(tmp_path / "rows.jsonl"), output=str(tmp_path / "p.jsonl"), top_k=2)
+    )
+    rows = read_jsonl(tmp_path / "p.jsonl")
+    assert result.counts == {"rows": 150} and [r["text"] for r in rows] == [r["text"] for r in labelled]
+    assert all(set(row) == {"id", "text", "predictions"} and len(row["predictions"]) == 2 for row in rows)
+    with pytest.raises(ConfigError, match="--overwrite"):
+        pipeline.predict(
+            PredictConfig(model=trained, input=str(tmp_path / "rows.jsonl"), output=str(tmp_path / "p.jsonl"))
+        )
+
+
+def test_two_workers_train_together(tmp_path, local_ray, tiny_model):
+    """Two gloo workers, a model of two classes, downsampled."""
+    rows = sentences(200, labels=("billing", "billing", "travel"))
+    frame = pd.DataFrame(rows)
+    for split, part in (("train", frame[:150]), ("test", frame[150:])):
+        part.to_csv(tmp_path / f"{split}.csv", index=False)
+    result = pipeline.train(
+        TrainConfig(input_hf_dataset=str(tmp_path), model_for_training_finetune=tiny_model, device="cpu", epochs=3,
+                    learning_rate=1e-3, num_workers=2, downsample=True, output_dir=str(tmp_path / "run"),
+                    output_classify_file=str(tmp_path / "results" / "rows.jsonl"), baselines=False,
+                    hf_model_name=str(tmp_path / "copy"), wandb_output=str(tmp_path / "curves.html"))
+    )  # fmt: skip
+    run = json.loads((tmp_path / "run/run.json").read_text())
+    smaller = int((frame[:150].label == "travel").sum())
+    assert run["rows"]["train"] + run["rows"]["validation"] == 2 * smaller
+    assert run["workers"]["count"] == 2 and result.metrics["top1"] > 0.5
+    assert len(read_jsonl(tmp_path / "results/rows.jsonl")) == 50
+    assert (tmp_path / "copy/model.safetensors").is_file() and "<svg" in (tmp_path / "curves.html").read_text()
+
+
+def dataset(folder: Path, train: list[dict], test: list[dict]) -> str:
+    folder.mkdir(exist_ok=True)
+    pd.DataFrame(train).to_csv(folder / "train.csv", index=False)
+    pd.DataFrame(test).to_csv(folder / "test.csv", index=False)
+    return str(folder)
+
+
+A, B = {"text": "one thing", "label": "a"}, {"text": "other thing", "label": "b"}
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "flags", "error", "words"),
+    [
+        ([A, B], [A, B], {"device": "cuda"}, ConfigError, ["--device cuda", "0 GPUs"]),
+        ([A, A], [A], {}, DataError, ["one class", "'a'"]),
+        ([A, B], [A, {"text": "x", "label": "novel"}], {}, DataError, ["'novel'", "train lacks"]),
+        ([A, B], [A], {"subject_column": "lable"}, DataError, ["'lable'", "did you mean 'label'"]),
+        ([A, {"text": "", "label": "b"}], [A], {}, DataError, ["no text", "number 2"]),
+        ([A, B], [A], {"model_for_training_finetune": "./no/such/model"}, ConfigError, ["./no/such/model"]),
+        ([A, B], [A], {"model_for_training_finetune": "."}, ConfigError, ["no model that transformers reads"]),
+        ([A, B], [A], {"hf_model_name": "user/model"}, ConfigError, ["user/model", "token"]),
+        ([A, B], [A], {"input_hf_dataset": "/nowhere/at/all"}, ConfigError, ["/nowhere/at/all"]),
+    ],
+)
+def test_train_refuses_at_the_door(tmp_path, local_ray, tiny_model, monkeypatch, train, test, flags, error, words):
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    settings = {"input_hf_dataset": dataset(tmp_path / "set", train, test), "device": "cpu",
+                "model_for_training_finetune": tiny_model, "output_dir": str(tmp_path / "run")}  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error) as refusal:
+        pipeline.train(TrainConfig(**(settings | flags)))
+    assert all(word in str(refusal.value) for word in words), str(refusal.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_without_a_head_is_no_classifier(tmp_path, local_ray, tokenizer_folder, labelled):
+    config = EvaluateConfig(model=tokenizer_folder, input_dir=str(tmp_path), filename="rows.jsonl",
+                            output_classify_file=str(tmp_path / "out.jsonl"))  # fmt: skip
+    with pytest.raises(ConfigError, match="no classification head"):
+        pipeline.evaluate(config)
+    assert not (tmp_path / "out.jsonl").exists()

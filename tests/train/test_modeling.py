@@ -1,0 +1,68 @@
+"""The model that training starts from: a fresh head, float32 masters, labels in its configuration."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from raypipe import ConfigError
+from raypipe.config import TrainConfig
+from raypipe.hub import Source
+from raypipe.train import modeling
+from raypipe.train.recipe import recipe_for
+
+
+def test_two_class_task_drops_the_inherited_head(tiny_model):
+    from transformers import AutoModelForSequenceClassification
+
+    old = AutoModelForSequenceClassification.from_pretrained(tiny_model)
+    new = modeling.new_classifier(Source(tiny_model), ["no", "yes"], seed=1, token=None)
+    assert new.config.id2label == {0: "no", 1: "yes"} and new.config.label2id == {"no": 0, "yes": 1}
+    assert new.classifier.weight.shape == old.classifier.weight.shape, "the shape alone would not have told"
+    assert not torch.equal(new.classifier.weight, old.classifier.weight)
+    assert torch.equal(new.bert.encoder.layer[0].output.dense.weight, old.bert.encoder.layer[0].output.dense.weight)
+    again = modeling.new_classifier(Source(tiny_model), ["no", "yes"], seed=1, token=None)
+    other = modeling.new_classifier(Source(tiny_model), ["no", "yes"], seed=2, token=None)
+    assert torch.equal(new.classifier.weight, again.classifier.weight)
+    assert not torch.equal(new.classifier.weight, other.classifier.weight)
+
+
+def test_half_precision_checkpoints_train_in_float32(tiny_model, tmp_path):
+    from transformers import AutoModelForSequenceClassification
+
+    shutil.copytree(tiny_model, tmp_path / "half")
+    AutoModelForSequenceClassification.from_pretrained(tiny_model, dtype=torch.float16).save_pretrained(
+        tmp_path / "half"
+    )
+    assert json.loads((tmp_path / "half/config.json").read_text())["dtype"] == "float16"
+    model = modeling.new_classifier(Source(str(tmp_path / "half")), ["a", "b", "c"], seed=0, token=None)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_encode_cuts_and_says_so(tiny_model):
+    tokenizer = modeling.load_tokenizer(Source(tiny_model), None)
+    ids, cut = modeling.encode(tokenizer, ["short", "word " * 40, ""], max_length=16)
+    assert [len(row) for row in ids] == [3, 16, 2] and cut == [False, True, False]
+
+
+def test_parameters_are_counted_without_weights(tiny_model):
+    from transformers import AutoModel
+
+    config = modeling.load_config(Source(tiny_model), None)
+    assert modeling.parameters(config) == sum(p.numel() for p in AutoModel.from_pretrained(tiny_model).parameters())
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="no model that transformers reads"):
+        modeling.load_config(Source(str(tmp_path)), None)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "rate", "epochs"), [(22e6, 1e-4, 5.0), (66e6, 2e-5, 2.0), (184e6, 2e-5, 2.0), (435e6, 9e-6, 2.0)]
+)
+def test_the_recipe_follows_the_size_unless_a_flag_says_otherwise(parameters, rate, epochs):
+    recipe = recipe_for(parameters, TrainConfig(input_hf_dataset="x/y"))
+    assert (recipe.learning_rate, recipe.epochs, recipe.warmup, recipe.weight_decay) == (rate, epochs, 0.06, 0.01)
+    chosen = recipe_for(parameters, TrainConfig(input_hf_dataset="x/y", learning_rate=3e-4, epochs=1.5))
+    assert (chosen.learning_rate, chosen.epochs) == (3e-4, 1.5)
