@@ -80,9 +80,15 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, tokenizer_folder: str) 
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128,
-        num_labels=2, id2label={0: "entailment", 1: "not_entailment"}, label2id={"entailment": 0, "not_entailment": 1},
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=128,
+        num_labels=2,
+        id2label={0: "entailment", 1: "not_entailment"},
+        label2id={"entailment": 0, "not_entailment": 1},
+    )
     BertForSequenceClassification(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
@@ -99,8 +105,11 @@ def prepare_rows(tmp_path: Path, local_ray: None) -> Callable[..., dict[str, Any
         folder = tmp_path / f"prepared-{next(runs)}"
         if rows is not None:
             write_jsonl(tmp_path / "in" / "raw.jsonl", rows)
-        settings = {"input_dir": str(tmp_path / "in"), "input_filename": "raw.jsonl",
-                    "output_filename": str(folder / "set.jsonl")}  # fmt: skip
+        settings = {
+            "input_dir": str(tmp_path / "in"),
+            "input_filename": "raw.jsonl",
+            "output_filename": str(folder / "set.jsonl"),
+        }
         result = pipeline.prepare(PrepareConfig(**(settings | flags)))
         return {
             "result": result,

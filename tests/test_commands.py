@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -38,8 +39,28 @@ def test_classic_commands_verbatim(tmp_path, tiny_model):
     write_jsonl(tmp_path / "DIR" / "raw_data.jsonl", [{"body": r["text"], "topic": r["label"]} for r in sentences(300)])
     with HubServer(tokens={TOKEN}) as hub:
         prepare = run(
-            [f"{ROOT}/jobs/prepare.py", "-i", "DIR", "-f", "raw_data.jsonl", "-o", "OUT/normalized.jsonl", "-t", "body",
-             "-s", "topic", "-ht", TOKEN, "-thf", "user/dataset", "--reduce-majority-to", "0.5"], tmp_path, hub)  # fmt: skip
+            [
+                f"{ROOT}/jobs/prepare.py",
+                "-i",
+                "DIR",
+                "-f",
+                "raw_data.jsonl",
+                "-o",
+                "OUT/normalized.jsonl",
+                "-t",
+                "body",
+                "-s",
+                "topic",
+                "-ht",
+                TOKEN,
+                "-thf",
+                "user/dataset",
+                "--reduce-majority-to",
+                "0.5",
+            ],
+            tmp_path,
+            hub,
+        )
         prepared = answer(prepare)
         assert prepared["outputs"]["published"].startswith("user/dataset@")
         repository = hub.repos["dataset", "user/dataset"]
@@ -49,10 +70,28 @@ def test_classic_commands_verbatim(tmp_path, tiny_model):
         for name in ("train.csv", "test.csv"):
             assert pushed[name] == (tmp_path / "OUT/normalized_dataset" / name).read_bytes()
         train = run(
-            [f"{ROOT}/jobs/train.py", "--hf-access-token", TOKEN, "--wandb-access-token", "T",
-             "--model-for-training-finetune", tiny_model, "--input-hf-dataset", "user/dataset",
-             "--hf-model-name", "user/model", "--subject-column", "label", "--text", "text",
-             "--output-classify-file", "results/evaluation_results.jsonl"], tmp_path, hub)  # fmt: skip
+            [
+                f"{ROOT}/jobs/train.py",
+                "--hf-access-token",
+                TOKEN,
+                "--wandb-access-token",
+                "T",
+                "--model-for-training-finetune",
+                tiny_model,
+                "--input-hf-dataset",
+                "user/dataset",
+                "--hf-model-name",
+                "user/model",
+                "--subject-column",
+                "label",
+                "--text",
+                "text",
+                "--output-classify-file",
+                "results/evaluation_results.jsonl",
+            ],
+            tmp_path,
+            hub,
+        )
         trained = answer(train)
         model = hub.repos["model", "user/model"].commits[-1].files
         assert {"model.safetensors", "config.json", "tokenizer.json", "README.md"} <= set(model)
@@ -85,8 +124,14 @@ def test_errors_have_one_message_and_exit_code_2(tmp_path):
 
 def test_predict_reads_standard_input_and_writes_rows_to_standard_output(tmp_path, tiny_model):
     lines = "".join(json.dumps({"text": row["text"]}) + "\n" for row in sentences(12))
-    done = subprocess.run([sys.executable, "-m", "raypipe.cli", "predict", "--model", tiny_model, "--top-k", "1"],
-                          cwd=tmp_path, input=lines, capture_output=True, text=True, timeout=300)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "raypipe.cli", "predict", "--model", tiny_model, "--top-k", "1"],
+        cwd=tmp_path,
+        input=lines,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(rows) == 12 and {row["predictions"][0]["label"] for row in rows} <= {"entailment", "not_entailment"}
@@ -116,12 +161,25 @@ def cluster(tmp_path_factory):
         second.bind(("127.0.0.1", 0))
         port, dashboard = first.getsockname()[1], second.getsockname()[1]
     authentication = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder / "token")}
+    authentication["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # a job's `python`
     short = Path("/tmp") / f"rp{os.getpid()}"  # Ray's sockets have a limit of 107 characters
     head = subprocess.Popen(
-        [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--node-ip-address=127.0.0.1",
-         f"--port={port}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", "--num-cpus=2",
-         f"--temp-dir={short}"],
-        env=os.environ | authentication, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        [
+            str(Path(sys.executable).parent / "ray"),
+            "start",
+            "--head",
+            "--block",
+            "--node-ip-address=127.0.0.1",
+            f"--port={port}",
+            "--dashboard-host=127.0.0.1",
+            f"--dashboard-port={dashboard}",
+            "--num-cpus=2",
+            f"--temp-dir={short}",
+        ],
+        env=os.environ | authentication,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     address = f"http://127.0.0.1:{dashboard}"
     deadline = time.monotonic() + 90
     while True:
@@ -135,14 +193,24 @@ def cluster(tmp_path_factory):
             time.sleep(0.5)
     yield address, authentication
     head.send_signal(signal.SIGTERM)
-    head.wait(30)
+    try:
+        head.wait(30)
+    except subprocess.TimeoutExpired:
+        os.killpg(head.pid, signal.SIGKILL)  # the group that this fixture started
+        head.wait(10)
+    shutil.rmtree(short, ignore_errors=True)
 
 
 def submit(cluster, *entry: str) -> subprocess.CompletedProcess[str]:
     address, authentication = cluster
     ray = str(Path(sys.executable).parent / "ray")
-    return subprocess.run([ray, "job", "submit", "--address", address, "--working-dir", str(ROOT), "--", *entry],
-                          env=os.environ | authentication, capture_output=True, text=True, timeout=400)  # fmt: skip
+    return subprocess.run(
+        [ray, "job", "submit", "--address", address, "--working-dir", str(ROOT), "--", *entry],
+        env=os.environ | authentication,
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
 
 
 def test_jobs_on_a_cluster(cluster, tmp_path, tiny_model):
@@ -152,18 +220,51 @@ def test_jobs_on_a_cluster(cluster, tmp_path, tiny_model):
     )
     assert done.returncode == 0, done.stdout[-3000:]
     assert (tmp_path / "out/d_report.json").is_file() and '"command": "prepare"' in done.stdout
-    done = submit(cluster, "python", "jobs/train.py", "--input-hf-dataset", f"{tmp_path}/out/d_dataset", "--device", "cpu",
-                  "--model-for-training-finetune", tiny_model, "--output-dir", f"{tmp_path}/run", "--epochs", "1")  # fmt: skip
+    done = submit(
+        cluster,
+        "python",
+        "jobs/train.py",
+        "--input-hf-dataset",
+        f"{tmp_path}/out/d_dataset",
+        "--device",
+        "cpu",
+        "--model-for-training-finetune",
+        tiny_model,
+        "--output-dir",
+        f"{tmp_path}/run",
+        "--epochs",
+        "1",
+    )
     assert done.returncode == 0, done.stdout[-3000:]
-    done = submit(cluster, "python", "jobs/evaluate.py", "--model", f"{tmp_path}/run/model", "--input-hf-dataset",
-                  f"{tmp_path}/out/d_dataset", "--output-classify-file", f"{tmp_path}/eval/p.jsonl")  # fmt: skip
+    done = submit(
+        cluster,
+        "python",
+        "jobs/evaluate.py",
+        "--model",
+        f"{tmp_path}/run/model",
+        "--input-hf-dataset",
+        f"{tmp_path}/out/d_dataset",
+        "--output-classify-file",
+        f"{tmp_path}/eval/p.jsonl",
+    )
     assert done.returncode == 0, done.stdout[-3000:]
     assert read_jsonl(tmp_path / "eval/p.jsonl") == read_jsonl(tmp_path / "run/predictions.jsonl")
 
 
 def test_a_failing_job_fails_the_submission_and_a_literal_token_is_refused(cluster, tmp_path):
-    done = submit(cluster, "python", "jobs/prepare.py", "-i", str(tmp_path), "-f", "none.jsonl", "-o", f"{tmp_path}/d.jsonl",
-                  "-ht", "hf_literalTOKENinajob")  # fmt: skip
+    done = submit(
+        cluster,
+        "python",
+        "jobs/prepare.py",
+        "-i",
+        str(tmp_path),
+        "-f",
+        "none.jsonl",
+        "-o",
+        f"{tmp_path}/d.jsonl",
+        "-ht",
+        "hf_literalTOKENinajob",
+    )
     assert done.returncode != 0
     assert "literal token inside a Ray job" in done.stdout + done.stderr
 

@@ -45,9 +45,17 @@ def trained(whole_run):
 
 def test_the_run_ends_with_an_evaluated_classifier(whole_run):
     folder, result = whole_run
-    for name in ("index.html", "prepare/dataset_report.html", "train/report.html", "train/run.json", "train/config.toml",
-                 "train/metrics.json", "evaluate/predictions.jsonl", "evaluate/predictions_metrics.json",
-                 "evaluate/predictions_report.html"):  # fmt: skip
+    for name in (
+        "index.html",
+        "prepare/dataset_report.html",
+        "train/report.html",
+        "train/run.json",
+        "train/config.toml",
+        "train/metrics.json",
+        "evaluate/predictions.jsonl",
+        "evaluate/predictions_metrics.json",
+        "evaluate/predictions_report.html",
+    ):
         assert (folder / name).is_file(), name
     index = (folder / "index.html").read_text()
     assert all((folder / link).is_file() for link in re.findall(r'href="([^"]+)"', index))
@@ -154,8 +162,14 @@ def plain_scores(model_folder, texts, max_length=512):
 
 @pytest.mark.parametrize("eval_batch_size", [16, 4096])
 def test_predictions_equal_a_plain_loop(trained, labelled, tmp_path, local_ray, monkeypatch, eval_batch_size):
-    config = EvaluateConfig(model=trained, input_dir=str(tmp_path), filename="rows.jsonl", top_k=9,
-                            output_classify_file=str(tmp_path / "out.jsonl"), eval_batch_size=eval_batch_size)  # fmt: skip
+    config = EvaluateConfig(
+        model=trained,
+        input_dir=str(tmp_path),
+        filename="rows.jsonl",
+        top_k=9,
+        output_classify_file=str(tmp_path / "out.jsonl"),
+        eval_batch_size=eval_batch_size,
+    )
     result = pipeline.evaluate(config)
     scores, labels = plain_scores(trained, [row["text"] for row in labelled])
     rows = read_jsonl(tmp_path / "out.jsonl")
@@ -209,11 +223,21 @@ def test_two_workers_train_together(tmp_path, local_ray, tiny_model):
     for split, part in (("train", frame[:150]), ("test", frame[150:])):
         part.to_csv(tmp_path / f"{split}.csv", index=False)
     result = pipeline.train(
-        TrainConfig(input_hf_dataset=str(tmp_path), model_for_training_finetune=tiny_model, device="cpu", epochs=3,
-                    learning_rate=1e-3, num_workers=2, downsample=True, output_dir=str(tmp_path / "run"),
-                    output_classify_file=str(tmp_path / "results" / "rows.jsonl"), baselines=False,
-                    hf_model_name=str(tmp_path / "copy"), wandb_output=str(tmp_path / "curves.html"))
-    )  # fmt: skip
+        TrainConfig(
+            input_hf_dataset=str(tmp_path),
+            model_for_training_finetune=tiny_model,
+            device="cpu",
+            epochs=3,
+            learning_rate=1e-3,
+            num_workers=2,
+            downsample=True,
+            output_dir=str(tmp_path / "run"),
+            output_classify_file=str(tmp_path / "results" / "rows.jsonl"),
+            baselines=False,
+            hf_model_name=str(tmp_path / "copy"),
+            wandb_output=str(tmp_path / "curves.html"),
+        )
+    )
     run = json.loads((tmp_path / "run/run.json").read_text())
     smaller = int((frame[:150].label == "travel").sum())
     assert run["rows"]["train"] + run["rows"]["validation"] == 2 * smaller
@@ -248,8 +272,12 @@ A, B = {"text": "one thing", "label": "a"}, {"text": "other thing", "label": "b"
 )
 def test_train_refuses_at_the_door(tmp_path, local_ray, tiny_model, monkeypatch, train, test, flags, error, words):
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
-    settings = {"input_hf_dataset": dataset(tmp_path / "set", train, test), "device": "cpu",
-                "model_for_training_finetune": tiny_model, "output_dir": str(tmp_path / "run")}  # fmt: skip
+    settings = {
+        "input_hf_dataset": dataset(tmp_path / "set", train, test),
+        "device": "cpu",
+        "model_for_training_finetune": tiny_model,
+        "output_dir": str(tmp_path / "run"),
+    }
     monkeypatch.chdir(tmp_path)
     with pytest.raises(error) as refusal:
         pipeline.train(TrainConfig(**(settings | flags)))
@@ -258,8 +286,12 @@ def test_train_refuses_at_the_door(tmp_path, local_ray, tiny_model, monkeypatch,
 
 
 def test_a_model_without_a_head_is_no_classifier(tmp_path, local_ray, tokenizer_folder, labelled):
-    config = EvaluateConfig(model=tokenizer_folder, input_dir=str(tmp_path), filename="rows.jsonl",
-                            output_classify_file=str(tmp_path / "out.jsonl"))  # fmt: skip
+    config = EvaluateConfig(
+        model=tokenizer_folder,
+        input_dir=str(tmp_path),
+        filename="rows.jsonl",
+        output_classify_file=str(tmp_path / "out.jsonl"),
+    )
     with pytest.raises(ConfigError, match="no classification head"):
         pipeline.evaluate(config)
     assert not (tmp_path / "out.jsonl").exists()

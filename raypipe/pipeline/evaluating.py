@@ -35,7 +35,7 @@ def evaluate(config: EvaluateConfig) -> StageResult:
         return StageResult("evaluate", config.hash(), "skipped", out.paths(), finished["counts"], flat(finished))
     with session(config):
         require_shared(out.folder, config.input_dir)
-        model = hub.resolve(config.model, "model", token)
+        model = resolve_classifier(config.model, token)
         if config.input_hf_dataset is not None:
             from raypipe import splits
 
@@ -45,6 +45,15 @@ def evaluate(config: EvaluateConfig) -> StageResult:
             rows = of_files(str(config.input_dir), str(config.filename), config.text, config.subject_column)
         metrics = score_and_write(rows, model, token, config, out, config.baselines, clock)
     return StageResult("evaluate", config.hash(), "done", out.paths(), metrics["counts"], flat(metrics), clock.total())
+
+
+def resolve_classifier(name: str, token: str | None) -> Source:
+    """The model by its name, refused at the door where it is no classifier. Raises ConfigError."""
+    from raypipe.train import modeling
+
+    model = hub.resolve(name, "model", token)
+    modeling.require_classifier(modeling.load_config(model, token), model)
+    return model
 
 
 @dataclass(frozen=True)

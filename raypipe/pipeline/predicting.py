@@ -5,11 +5,11 @@ import sys
 import tempfile
 from typing import IO
 
-from raypipe import hub, storage
+from raypipe import storage
 from raypipe.config import PredictConfig
 from raypipe.errors import ConfigError, DataError
 from raypipe.pipeline.common import Clock, hf_token
-from raypipe.pipeline.evaluating import of_files
+from raypipe.pipeline.evaluating import of_files, resolve_classifier
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import StageResult
 
@@ -31,7 +31,7 @@ def predict(config: PredictConfig, rows_to: IO[str] | None = None) -> StageResul
         folder, pattern = _source(config.input, scratch)
         with session(config):
             require_shared(output, None if config.input == "-" else folder)
-            model = hub.resolve(config.model, "model", token)
+            model = resolve_classifier(config.model, token)
             rows = of_files(folder, pattern, config.text, None)
             for notice in rows.notices:
                 say(notice)

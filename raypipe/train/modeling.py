@@ -102,6 +102,17 @@ def load_classifier(source: Source, token: str | None) -> Any:
     return model.eval()
 
 
+def require_classifier(config: Any, source: Source) -> None:
+    """Refuse at the door a model that was saved without a classification head. Raises ConfigError."""
+    kinds = config.architectures or []
+    if not any("ForSequenceClassification" in kind for kind in kinds):
+        raise ConfigError(
+            f"{source} has no classification head (it is a {', '.join(kinds) or 'model of no stated kind'})",
+            "a fine-tuned classifier",
+            "train it first",
+        )
+
+
 def labels_of(config: Any) -> list[str]:
     """The labels of a model's configuration, by output."""
     return [str(config.id2label[i]) for i in range(config.num_labels)]

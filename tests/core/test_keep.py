@@ -143,8 +143,8 @@ def test_a_chain_of_texts_is_not_contracted() -> None:
     texts = [" ".join(words[i : i + 20]) for i in range(0, 20, 2)]  # each shares 18 of 20 words with the next
     counts = tfidf.count_terms(texts, tfidf.Analyzer())
     rows = tfidf.unit_rows(counts, tfidf.merge([(counts.terms, counts.document_frequency())], len(texts)))
-    neighbours = [float(rows[i] @ rows[j].T.toarray()[:, 0]) for i, j in pairwise(range(len(texts)))]
-    threshold = min(neighbours) - 1e-6
+    cosine = (rows @ rows.T).toarray()
+    threshold = min(cosine[i, j] for i, j in pairwise(range(len(texts)))) - 1e-6
     graph = keep.symmetric(*similarity.self_join(rows, threshold), len(texts))
     verdict = keep.keep_rule(np.arange(len(texts)), np.arange(len(texts)), *graph)
     assert sp.csgraph.connected_components(sp.csr_matrix((graph[2], graph[1], graph[0])))[0] == 1

@@ -108,7 +108,7 @@ def test_a_row_is_the_same_to_the_last_bit_under_any_sharding(texts: list[str], 
 @given(TEXTS)
 def test_rows_are_unit_or_empty_with_columns_ascending_from_rare_to_frequent(texts: list[str]) -> None:
     rows, vocabulary = sharded([texts], ANALYZERS["every_token"])
-    norms = np.sqrt(rows.multiply(rows).sum(axis=1)).ravel()
+    norms = np.sqrt((rows.toarray() ** 2).sum(axis=1))
     lengths = np.diff(rows.indptr)
     np.testing.assert_allclose(norms, (lengths > 0).astype(float), atol=1e-12)
     for start, end in zip(rows.indptr[:-1], rows.indptr[1:], strict=True):

@@ -1,0 +1,404 @@
+"""Refusals at the door, the configuration's hash, and TOML under flags."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raypipe import toml
+from raypipe.cli import COMMANDS, parse
+from raypipe.config import (
+    RUN_CONTROL,
+    CommonConfig,
+    DemoConfig,
+    DoctorConfig,
+    EvaluateConfig,
+    PredictConfig,
+    PrepareConfig,
+    RunConfig,
+    TrainConfig,
+    nearest,
+)
+from raypipe.errors import ConfigError
+
+ROOT = Path(__file__).parents[1]
+NAN, INF = float("nan"), float("inf")
+TOKEN = "hf_abcdefghijklmnopqrstuvwxyz0123456789"
+
+# The least that each configuration asks for.
+LEAST: dict[type[CommonConfig], dict[str, Any]] = {
+    PrepareConfig: {"input_dir": "in", "input_filename": "a.jsonl", "output_filename": "out/a.jsonl"},
+    TrainConfig: {"input_hf_dataset": "user/data"},
+    EvaluateConfig: {"model": "m", "input_hf_dataset": "user/data", "output_classify_file": "p.jsonl"},
+    PredictConfig: {"model": "m"},
+    RunConfig: {"config": "a.toml"},
+    DemoConfig: {},
+    DoctorConfig: {},
+}
+PREPARE_FLAGS = ["-i", "in", "-f", "a.jsonl", "-o", "out/a.jsonl"]
+
+REFUSED = [
+    (DoctorConfig, {"seed": -1}, "--seed -1", "a whole number of at least 0"),
+    (DoctorConfig, {"num_cpus": 0}, "--num-cpus 0", "at least 1"),
+    (DoctorConfig, {"wait_for_resources": -1.0}, "--wait-for-resources -1.0", "at least 0"),
+    (DoctorConfig, {"wait_for_resources": NAN}, "--wait-for-resources nan", "at least 0"),
+    (DoctorConfig, {"overwrite": True, "resume": True}, "--overwrite and --resume together", "one of them"),
+    (PrepareConfig, {"output_filename": "x.csv"}, "--output-filename 'x.csv'", "a name that ends in .jsonl"),
+    (PrepareConfig, {"text": "a", "subject": "a"}, "--text and --subject both 'a'", "two columns"),
+    (PrepareConfig, {"reduce_majority_to": 0.0}, "--reduce-majority-to 0.0", "a number > 0 and <= 1"),
+    (PrepareConfig, {"reduce_majority_to": 1.01}, "--reduce-majority-to 1.01", "a number > 0 and <= 1"),
+    (PrepareConfig, {"reduce_majority_to": NAN}, "--reduce-majority-to nan", "a number > 0 and <= 1"),
+    (PrepareConfig, {"similarity_threshold": 0.0}, "--similarity-threshold 0.0", "a number > 0 and <= 1"),
+    (PrepareConfig, {"similarity_threshold": 1.01}, "--similarity-threshold 1.01", "a number > 0 and <= 1"),
+    (PrepareConfig, {"similarity_threshold": NAN}, "--similarity-threshold nan", "a number > 0 and <= 1"),
+    (PrepareConfig, {"test_fraction": 0.0}, "--test-fraction 0.0", "a number > 0 and < 1"),
+    (PrepareConfig, {"test_fraction": 1.0}, "--test-fraction 1.0", "a number > 0 and < 1"),
+    (PrepareConfig, {"max_bad_fraction": -0.1}, "--max-bad-fraction -0.1", "0 to 1"),
+    (PrepareConfig, {"max_bad_fraction": 1.1}, "--max-bad-fraction 1.1", "0 to 1"),
+    (PrepareConfig, {"max_class_ratio": 0.9}, "--max-class-ratio 0.9", "at least 1"),
+    (PrepareConfig, {"max_class_ratio": INF}, "--max-class-ratio inf", "at least 1"),
+    (PrepareConfig, {"min_class_rows": 0}, "--min-class-rows 0", "at least 1"),
+    (PrepareConfig, {"block_rows": 0}, "--block-rows 0", "at least 1"),
+    (PrepareConfig, {"ngram_range": (0, 1)}, "--ngram-range 0 1", "1 <= MIN <= MAX"),
+    (PrepareConfig, {"ngram_range": (3, 2)}, "--ngram-range 3 2", "1 <= MIN <= MAX"),
+    (
+        PrepareConfig,
+        {"token_pattern": r"\w", "analyzer": "char_wb"},
+        "--token-pattern with --analyzer char_wb",
+        "the word analyzer",
+    ),
+    (
+        PrepareConfig,
+        {"token_pattern": r"(\w)(\w)"},
+        r"--token-pattern '(\\w)(\\w)'",
+        "a regular expression with at most one group",
+    ),
+    (PrepareConfig, {"token_pattern": "("}, "--token-pattern '('", "a regular expression"),
+    (PredictConfig, {"max_length": 7}, "--max-length 7", "8 to 512"),
+    (PredictConfig, {"max_length": 513}, "--max-length 513", "8 to 512"),
+    (PredictConfig, {"eval_batch_size": 0}, "--eval-batch-size 0", "at least 1"),
+    (PredictConfig, {"top_k": 0}, "--top-k 0", "at least 1"),
+    (PredictConfig, {"cumulative_score": 0.0}, "--cumulative-score 0.0", "a number > 0 and <= 1"),
+    (PredictConfig, {"cumulative_score": 1.1}, "--cumulative-score 1.1", "a number > 0 and <= 1"),
+    (PredictConfig, {"output": "p.csv"}, "--output 'p.csv'", "a name that ends in .jsonl"),
+    (TrainConfig, {"examples": True}, "--examples", "--input-dir and --filename with it"),
+    (TrainConfig, {"examples": True, "input_dir": "d"}, "--examples", "--input-dir and --filename with it"),
+    (TrainConfig, {"input_hf_dataset": None}, "no --input-hf-dataset", "a repository or a folder"),
+    (TrainConfig, {"text": "a", "subject_column": "a"}, "--text and --subject-column both 'a'", "two columns"),
+    (TrainConfig, {"epochs": 0.0}, "--epochs 0.0", "more than 0"),
+    (TrainConfig, {"epochs": INF}, "--epochs inf", "more than 0"),
+    (TrainConfig, {"epochs": NAN}, "--epochs nan", "more than 0"),
+    (TrainConfig, {"learning_rate": 0.0}, "--learning-rate 0.0", "a number between 0 and 1"),
+    (TrainConfig, {"learning_rate": 1.0}, "--learning-rate 1.0", "a number between 0 and 1"),
+    (TrainConfig, {"batch_size": 0}, "--batch-size 0", "at least 1"),
+    (TrainConfig, {"num_workers": 0}, "--num-workers 0", "a whole number of at least 1"),
+    (TrainConfig, {"num_workers": "1:4"}, "--num-workers 1:4", "a whole number of at least 1"),
+    (TrainConfig, {"num_workers": "many"}, "--num-workers many", "a whole number of at least 1"),
+    (TrainConfig, {"validation_fraction": 0.0}, "--validation-fraction 0.0", "a number > 0 and < 1"),
+    (TrainConfig, {"validation_fraction": 1.0}, "--validation-fraction 1.0", "a number > 0 and < 1"),
+    (TrainConfig, {"max_cpu_hours": 0.0}, "--max-cpu-hours 0.0", "more than 0"),
+    (TrainConfig, {"early_stopping_patience": 0}, "--early-stopping-patience 0", "at least 1"),
+    (TrainConfig, {"max_length": 4}, "--max-length 4", "8 to 512"),
+    (
+        EvaluateConfig,
+        {"input_hf_dataset": None},
+        "not exactly one source of rows",
+        "--input-hf-dataset, or --input-dir",
+    ),
+    (
+        EvaluateConfig,
+        {"input_dir": "d", "filename": "f"},
+        "not exactly one source of rows",
+        "--input-hf-dataset, or --input-dir",
+    ),
+    (
+        EvaluateConfig,
+        {"input_hf_dataset": None, "input_dir": "d"},
+        "not exactly one source of rows",
+        "--input-hf-dataset, or --input-dir",
+    ),
+    (EvaluateConfig, {"text": "a", "subject_column": "a"}, "--text and --subject-column both 'a'", "two columns"),
+    (
+        EvaluateConfig,
+        {"output_classify_file": "p.json"},
+        "--output-classify-file 'p.json'",
+        "a name that ends in .jsonl",
+    ),
+    (RunConfig, {"config": None}, "no --config", "a TOML file with [prepare] and [train]"),
+    (DemoConfig, {"rows": 499}, "--rows 499", "500 to 100000"),
+    (DemoConfig, {"rows": 100_001}, "--rows 100001", "500 to 100000"),
+    (DemoConfig, {"epochs": 0.0}, "--epochs 0.0", "more than 0, at most 100"),
+    (DemoConfig, {"epochs": 101.0}, "--epochs 101.0", "more than 0, at most 100"),
+]
+
+ACCEPTED = [
+    *((kind, {}) for kind in LEAST),
+    (DoctorConfig, {"seed": 0, "num_cpus": 1, "wait_for_resources": 0.5}),
+    (PrepareConfig, {"reduce_majority_to": 1.0, "similarity_threshold": 1.0, "max_class_ratio": 1.0}),
+    (PrepareConfig, {"max_bad_fraction": 0.0, "ngram_range": (2, 2), "block_rows": 1}),
+    (PrepareConfig, {"max_bad_fraction": 1.0, "token_pattern": r"(\w)\w*", "analyzer": "word"}),
+    (TrainConfig, {"num_workers": "4", "epochs": 0.5, "early_stopping_patience": 1, "max_length": 8}),
+    (TrainConfig, {"input_hf_dataset": None, "examples": True, "input_dir": "d", "filename": "f"}),
+    (EvaluateConfig, {"input_hf_dataset": None, "input_dir": "d", "filename": "f", "cumulative_score": 1.0}),
+    (PredictConfig, {"output": "p.jsonl", "max_length": 512, "top_k": 1, "eval_batch_size": 1}),
+    (DemoConfig, {"rows": 500, "epochs": 100.0}),
+]
+
+
+def make(kind: type[CommonConfig], **values: Any) -> Any:
+    return kind(**LEAST[kind] | values)
+
+
+def write(folder: Path, text: str) -> str:
+    path = folder / "a.toml"
+    path.write_text(text, encoding="utf8")
+    return str(path)
+
+
+def refusal(call: Any, *arguments: Any) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        call(*arguments)
+    return caught.value
+
+
+@pytest.mark.parametrize(("kind", "values", "got", "expected"), REFUSED)
+def test_refusals_say_what_was_got_and_what_was_expected(
+    kind: type[CommonConfig], values: dict[str, Any], got: str, expected: str
+) -> None:
+    error = refusal(make(kind, **values).validate)
+    assert error.exit_code == 2
+    assert error.args[0] == got
+    assert error.args[1].startswith(expected)
+    assert str(error).startswith(f"{got}; expected {expected}")
+
+
+@pytest.mark.parametrize(("kind", "values"), ACCEPTED)
+def test_the_edges_of_what_is_allowed_are_allowed(kind: type[CommonConfig], values: dict[str, Any]) -> None:
+    make(kind, **values).validate()
+
+
+def test_remedies_are_in_the_message() -> None:
+    assert str(refusal(make(PrepareConfig, output_filename="x").validate)).endswith("Remedy: -o x.jsonl")
+    assert str(refusal(make(DoctorConfig, overwrite=True, resume=True).validate)).endswith("Remedy: drop one")
+
+
+def other_value(value: Any) -> Any:
+    """A value of the same kind that differs."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1
+    if isinstance(value, tuple):
+        return (*value, "more")
+    return "other" if value is None else value + "x"
+
+
+@pytest.mark.parametrize("kind", LEAST)
+def test_the_hash_follows_each_deciding_field_and_no_other(kind: type[CommonConfig]) -> None:
+    config = make(kind)
+    assert len(config.hash()) == 16 and int(config.hash(), 16) >= 0
+    assert config.hash() == make(kind).hash()
+    for field in dataclasses.fields(kind):
+        changed = dataclasses.replace(config, **{field.name: other_value(getattr(config, field.name))})
+        ignored = field.name in RUN_CONTROL or field.metadata.get("secret", False)
+        assert (changed.hash() == config.hash()) == ignored, field.name
+
+
+def test_the_fields_that_the_hash_ignores_are_those_of_where_and_how() -> None:
+    common = {field.name for field in dataclasses.fields(CommonConfig)}
+    assert common - {"seed"} == RUN_CONTROL
+
+
+@pytest.mark.parametrize("kind", [PrepareConfig, TrainConfig, EvaluateConfig, PredictConfig])
+def test_no_secret_is_shown(kind: type[CommonConfig]) -> None:
+    secrets = {f.name: TOKEN for f in dataclasses.fields(kind) if f.name.endswith("_access_token")}
+    assert "hf_access_token" in secrets
+    config = make(kind, **secrets)
+    assert TOKEN not in repr(config) + str(config) + json.dumps(config.public())
+    assert not secrets.keys() & config.public().keys()
+    assert config.hash() == make(kind).hash()
+
+
+def test_public_is_json_and_complete() -> None:
+    config = make(PrepareConfig, labels_to_filter=("a", "b"), ngram_range=(1, 2))
+    public = json.loads(json.dumps(config.public()))
+    assert public["labels_to_filter"] == ["a", "b"] and public["ngram_range"] == [1, 2]
+    assert set(public) == {f.name for f in dataclasses.fields(PrepareConfig)} - {"hf_access_token"}
+
+
+def test_nearest_names_what_is_near() -> None:
+    assert nearest("subjct", ["text", "subject"]) == "did you mean 'subject'?"
+    assert nearest("zzz", ["text", "subject"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "got", "expected", "remedy"),
+    [
+        (
+            "[prepare]\nsimilarity_treshold = 0.9",
+            "[prepare] similarity_treshold",
+            "a flag's name with underscores",
+            "did you mean 'similarity_threshold'?",
+        ),
+        ("[prepare]\nzzzzz = 1", "[prepare] zzzzz", "a flag's name with underscores", ""),
+        ("[prepare]\nepochs = 3", "[prepare] epochs", "a flag's name with underscores", ""),
+        ("[preprae]\nseed = 1", "[preprae]", "the tables prepare, train, evaluate, sweep", "did you mean 'prepare'?"),
+        ("zzzzz = 1", "[zzzzz]", "the tables prepare, train, evaluate, sweep", ""),
+        ("[sweep]\nseed = 1", "[sweep], which this version does not have", "other tables", ""),
+        ("[prepare]\nseed = '1'", '[prepare] seed = "1"', "a valid integer", ""),
+        ("[prepare]\nseed = 1.0", "[prepare] seed = 1.0", "a valid integer", ""),
+        ("[prepare]\nseed = true", "[prepare] seed = true", "a valid integer", ""),
+        ("[prepare]\ntext = 1", "[prepare] text = 1", "a valid string", ""),
+        ("[prepare]\nsimilarity_threshold = '0.9'", 'similarity_threshold = "0.9"', "a valid number", ""),
+        ("[prepare]\noverwrite = 1", "[prepare] overwrite = 1", "a valid boolean", ""),
+        ("[prepare]\nlabels_to_filter = 'a'", 'labels_to_filter = "a"', "", ""),
+        ("[prepare]\nlabels_to_filter = [1]", "labels_to_filter = [1]", "a valid string", ""),
+        ("[prepare]\nngram_range = [1, 2, 3]", "ngram_range = [1, 2, 3]", "", ""),
+        ("[prepare]\nanalyzer = 'words'", 'analyzer = "words"', "'auto', 'word', 'char' or 'char_wb'", ""),
+        ("[prepare.text]\na = 1", '[prepare] text = {"a": 1}', "a valid string", ""),
+        ("[prepare]\ntext = 1979-05-27", "[prepare] text = ", "a valid string", ""),
+        ("[train]\nnum_workers = 1.5", "[train] num_workers = 1.5", "", ""),
+    ],
+)
+def test_toml_refusals(tmp_path: Path, text: str, got: str, expected: str, remedy: str) -> None:
+    path = write(tmp_path, text)
+    error = refusal(toml.read, path)
+    assert path in error.args[0] and got in error.args[0]
+    assert expected in error.args[1] and error.args[1]
+    assert error.args[2] == remedy
+
+
+@pytest.mark.parametrize("text", ["[prepare]\nconfig = 'b.toml'", "prepare = 1", "seed = 1"])
+def test_values_out_of_place_are_refused_without_proposing_them(tmp_path: Path, text: str) -> None:
+    key = text.split("\n")[-1].split()[0]
+    error = refusal(toml.read, write(tmp_path, text))
+    assert key in error.args[0]
+    assert f"'{key}'" not in error.args[2]
+
+
+@pytest.mark.parametrize("line", [f"hf_access_token = '{TOKEN}'", f"hf_acess_token = '{TOKEN}'"])
+def test_a_token_in_toml_is_refused_and_not_repeated(tmp_path: Path, line: str) -> None:
+    error = refusal(toml.read, write(tmp_path, f"[train]\n{line}"))
+    assert TOKEN not in str(error)
+    assert "a token in a file" in str(error) or "did you mean 'hf_access_token'?" in str(error)
+
+
+def test_every_secret_is_refused_in_toml(tmp_path: Path) -> None:
+    for table, kind in toml.TABLES.items():
+        for name in [f.name for f in dataclasses.fields(kind) if f.metadata.get("secret")] if kind else []:
+            error = refusal(toml.read, write(tmp_path, f"[{table}]\n{name} = 'env:X'"))
+            assert "a token in a file" in error.args[0] and "env:NAME" in error.args[1]
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    assert "cannot be read" in str(refusal(toml.read, str(tmp_path / "none.toml")))
+    assert "cannot be read" in str(refusal(toml.read, str(tmp_path)))
+    assert "is not TOML" in str(refusal(toml.read, write(tmp_path, "[prepare\n")))
+    (tmp_path / "b.toml").write_bytes(b"[prepare]\ntext = '\xff'\n")
+    assert "is not TOML" in str(refusal(toml.read, str(tmp_path / "b.toml")))
+    assert "none.toml" in str(refusal(parse, "prepare", [*PREPARE_FLAGS, "--config", str(tmp_path / "none.toml")]))
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("jobs/configs/*.toml")), ids=lambda path: path.name)
+def test_the_configurations_that_come_along_are_valid(path: Path) -> None:
+    tables = toml.read(str(path))
+    assert tables
+    for name in tables:
+        kind = toml.TABLES[name]
+        assert kind is not None
+        given = {"input_hf_dataset": "d"} if kind is TrainConfig else {}
+        missing = {k: v for k, v in LEAST[kind].items() if k not in tables[name]}
+        toml.configure(kind, tables[name], **given | missing)
+
+
+def test_flags_win_over_toml_over_defaults(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "[prepare]\nseed = 7\ntext = 'body'\ntest_fraction = 0.3\ninput_dir = 'other'\noverwrite = true\n"
+        "[train]\nseed = 9",
+    )
+    config = parse("prepare", ["-f", "a.jsonl", "-o", "a.jsonl", "--config", path, "--text", "t", "--no-overwrite"])
+    assert (config.text, config.overwrite) == ("t", False)  # flags
+    assert (config.seed, config.test_fraction, config.input_dir) == (7, 0.3, "other")  # TOML
+    assert (config.subject, config.similarity_threshold) == ("label", 0.9)  # defaults
+    assert config.config == path
+    assert parse("prepare", [*PREPARE_FLAGS, f"--config={path}", "--seed", "42"]).seed == 42  # a default as a flag
+    assert parse("train", ["--input-hf-dataset", "d", "--config", path]).seed == 9  # its own table
+
+
+def test_lists_become_tuples_as_flags_make_them(tmp_path: Path) -> None:
+    path = write(tmp_path, "[prepare]\nlabels_to_filter = ['a', 'b']\nngram_range = [1, 2]")
+    from_file = parse("prepare", [*PREPARE_FLAGS, "--config", path])
+    from_flags = parse("prepare", [*PREPARE_FLAGS, "--labels-to-filter", "a", "b", "--ngram-range", "1", "2"])
+    assert from_file.labels_to_filter == ("a", "b") and from_file.ngram_range == (1, 2)
+    assert dataclasses.replace(from_file, config=None) == from_flags
+    assert from_file.hash() == from_flags.hash()
+
+
+def test_a_whole_number_has_the_same_hash_from_toml_and_from_a_flag(tmp_path: Path) -> None:
+    path = write(tmp_path, "[prepare]\nsimilarity_threshold = 1")
+    from_file = parse("prepare", [*PREPARE_FLAGS, "--config", path])
+    from_flags = parse("prepare", [*PREPARE_FLAGS, "--similarity-threshold", "1"])
+    assert from_file.similarity_threshold == from_flags.similarity_threshold == 1
+    assert from_file.hash() == from_flags.hash()
+
+
+def test_values_of_toml_are_validated_like_flags(tmp_path: Path) -> None:
+    path = write(tmp_path, "[prepare]\nsimilarity_threshold = 1.5")
+    assert refusal(parse, "prepare", [*PREPARE_FLAGS, "--config", path]).args[0] == "--similarity-threshold 1.5"
+    path = write(tmp_path, "[prepare]\nmax_class_ratio = inf")
+    assert refusal(parse, "prepare", [*PREPARE_FLAGS, "--config", path]).args[0] == "--max-class-ratio inf"
+
+
+def test_of_two_configs_the_one_recorded_is_the_one_used(tmp_path: Path) -> None:
+    paths = []
+    for seed in (1, 2):
+        (tmp_path / f"{seed}.toml").write_text(f"[prepare]\nseed = {seed}")
+        paths.append(str(tmp_path / f"{seed}.toml"))
+    try:
+        config = parse("prepare", [*PREPARE_FLAGS, "--config", paths[0], "--config", paths[1]])
+    except (ConfigError, SystemExit):
+        return  # refusing two is as good
+    assert toml.read(config.config)["prepare"]["seed"] == config.seed
+
+
+def test_configure_asks_for_what_has_no_default() -> None:
+    assert (
+        refusal(toml.configure, PrepareConfig, {"input_dir": "d"}).args[0] == "no 'input_filename' in the configuration"
+    )
+    config = toml.configure(PrepareConfig, LEAST[PrepareConfig] | {"labels_to_filter": ["a"]}, seed=3)
+    assert (config.labels_to_filter, config.seed) == (("a",), 3)
+    assert refusal(toml.configure, PrepareConfig, LEAST[PrepareConfig] | {"test_fraction": 2.0}).args[0] == (
+        "--test-fraction 2.0"
+    )
+
+
+def test_flags_and_aliases_of_the_contract() -> None:
+    short = "-i in -f a.jsonl -o out/a.jsonl -t body -s topic -ht env:X -thf user/data"
+    long = (
+        "--input-dir in --input-filename a.jsonl --output-filename out/a.jsonl --text body --subject topic "
+        "--hf-access-token env:X --target-hf-dataset user/data"
+    )
+    assert parse("prepare", short.split()) == parse("prepare", long.split())
+    assert parse("prepare", short.split()).hf_access_token == "env:X"
+    words = ["--input-hf-dataset", "d", "--no-train", "--num-workers", "2", "--wandb-access-token", "@f"]
+    train = parse("train", words)
+    assert (train.train, train.num_workers, train.wandb_access_token) == (False, 2, "@f")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_every_flag_and_no_secret(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as caught:
+        parse(command, ["--help"])
+    shown = capsys.readouterr().out
+    assert caught.value.code in (0, None)
+    kind = next(k for k in LEAST if k.__name__ == COMMANDS[command].config)
+    for field in dataclasses.fields(kind):
+        assert f"--{field.name.replace('_', '-')}" in shown
+    assert TOKEN not in shown
