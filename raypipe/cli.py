@@ -4,6 +4,7 @@ The last line of standard output is one JSON object; everything else goes to sta
 """
 
 import contextlib
+import dataclasses
 import importlib
 import io
 import json
@@ -105,14 +106,21 @@ def parse(name: str, words: Sequence[str], help_to: IO[str] | None = None) -> An
 
     kind = getattr(configs, COMMANDS[name].config)
     default = defaults_of(kind, _value_of("--config", words), COMMANDS[name].table)
+    # A usage error repeats words, and wraps them: so the parser sees a stand-in for each token.
+    stand_ins = {f"***{place}": secret for place, secret in enumerate(_secrets_in(words))}
+    tokens.remember(*stand_ins.values())
+    shown = list(words)
+    for stand_in, secret in stand_ins.items():
+        shown = [word.replace(secret, stand_in) for word in shown]
     captured = io.StringIO()
     try:
         with contextlib.redirect_stdout(help_to or sys.stdout), contextlib.redirect_stderr(captured):
-            config = tyro.cli(kind, prog=f"raypipe {name}", args=list(words), default=default)
+            config = tyro.cli(kind, prog=f"raypipe {name}", args=shown, default=default)
     except SystemExit:
-        tokens.remember(*_secrets_in(words))
         sys.stderr.write(tokens.redact(captured.getvalue()))
         raise
+    hidden = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.metadata.get("secret")}
+    config = dataclasses.replace(config, **{n: stand_ins.get(v, v) for n, v in hidden.items()})
     config.validate()
     return config
 
@@ -160,22 +168,28 @@ def _overview() -> str:
 
 
 def _value_of(flag: str, words: Sequence[str]) -> str | None:
-    for place, word in enumerate(words):
-        if word == flag and place + 1 < len(words):
-            return words[place + 1]
-        if word.startswith(flag + "="):
-            return word[len(flag) + 1 :]
-    return None
+    """The flag's last value, as the parser takes it."""
+    value = None
+    for word, after in zip(words, [*words[1:], None], strict=True):
+        if word == flag:
+            value = after
+        elif word.startswith(flag + "="):
+            value = word[len(flag) + 1 :]
+    return value
 
 
 def _secrets_in(words: Sequence[str]) -> list[str]:
-    """What follows anything that looks like a token's flag, however it is spelled."""
+    """What follows anything that looks like a token's flag, however it is spelled, or looks like a token itself."""
+    from raypipe import tokens
+
     found = []
     for word, after in zip(words, [*words[1:], ""], strict=True):
         name, _, value = word.partition("=")
-        if name == "-ht" or (name.startswith("-") and ("tok" in name or "key" in name or "access" in name)):
+        if name == "-ht" or (name.startswith("-") and any(part in name for part in ("tok", "key", "access"))):
             found.append(value or after)
-    return [value for value in found if value and not value.startswith(("-", "env:", "@"))]
+        elif tokens.redact(word) != word:
+            found.append(word)
+    return [value for value in dict.fromkeys(found) if value and not value.startswith(("-", "env:", "@"))]
 
 
 def _raised_on_purpose(error: BaseException) -> RaypipeError | None:

@@ -28,6 +28,7 @@ HANDED_ON = ("seed", "address", "num_cpus", "wait_for_resources", "overwrite", "
 
 
 def secret() -> Any:
+    """A field for a token: never printed, hashed or stored."""
     return field(default=None, repr=False, metadata={"secret": True})
 
 
@@ -355,6 +356,7 @@ def require(holds: bool, got: str, expected: str, remedy: str = "") -> None:
 
 
 def fraction(value: float, flag: str, one_allowed: bool = False) -> None:
+    """Raise ConfigError unless 0 < value < 1, or = 1 where that is allowed."""
     high = "<= 1" if one_allowed else "< 1"
     require(0 < value < 1 or (one_allowed and value == 1), f"{flag} {value}", f"a number > 0 and {high}")
 

@@ -61,6 +61,7 @@ def hardware() -> dict[str, Any]:
 
 
 def now() -> str:
+    """UTC time for reports."""
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -70,6 +71,7 @@ def stamp() -> str:
 
 
 def command_line() -> str:
+    """The command of this process, without tokens."""
     return redact(" ".join(sys.argv))
 
 

@@ -20,18 +20,22 @@ _URI = re.compile(r"^[a-z][a-z0-9+.-]+://")
 
 
 def is_uri(path: str) -> bool:
+    """Whether the path is an address such as s3://bucket/key."""
     return bool(_URI.match(path))
 
 
 def join(folder: str, name: str) -> str:
+    """A name under a folder or address."""
     return f"{folder.rstrip('/')}/{name}" if is_uri(folder) else os.path.join(folder, name)
 
 
 def parent(path: str) -> str:
+    """The folder or address that holds a path."""
     return path.rsplit("/", 1)[0] if is_uri(path) else os.path.dirname(path) or "."
 
 
 def absolute(path: str) -> str:
+    """The absolute form of a local path; an address stays as it is."""
     return path if is_uri(path) else os.path.abspath(os.path.expanduser(path))
 
 
@@ -44,11 +48,13 @@ def filesystem(path: str) -> tuple[Any, str]:
 
 
 def exists(path: str) -> bool:
+    """Whether a file or folder is there."""
     fs, inner = filesystem(path)
     return bool(fs.exists(inner))
 
 
 def read_text(path: str) -> str:
+    """The content of a UTF-8 file."""
     with fsspec.open(path, "rt", encoding="utf8") as file:
         return file.read()
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from raypipe.errors import ConfigError
 
 _KNOWN: set[str] = set()  # every secret that this process has seen, for redact()
-_TOKEN_SHAPES = re.compile(r"\bhf_[A-Za-z0-9]{8,}|\bwandb_v1_\w{16,}|\b[0-9a-f]{40}\b(?=.*(?i:wandb|key))")
+_TOKEN_SHAPES = re.compile(r"\bhf_[A-Za-z0-9]{8,}|\bwandb_v1_\w{16,}")
+# A classic W&B key has the shape of a commit; what tells them apart is the name before or after it.
+_HEX_KEY = re.compile(r"(?i)((?:wandb|key)\w*\W{1,5})[0-9a-f]{40}\b|\b[0-9a-f]{40}\b(?=.{0,20}?(?:wandb|key))")
 
 
 def inside_ray_job() -> bool:
@@ -31,8 +33,11 @@ def resolve(value: str | None, flag: str, environment: str, allow_literal: bool)
     elif value.startswith("@"):
         try:
             token = Path(value[1:]).expanduser().read_text().strip()
-        except OSError as error:
-            raise ConfigError(f"{flag} {value}: {error.strerror}", "a readable file with the token") from None
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not text"
+            raise ConfigError(f"{flag} {value}: {reason}", "a readable file with the token") from None
+        if not token:
+            raise ConfigError(f"{flag} {value}: that file is empty", "a file that holds the token")
     else:
         _KNOWN.add(value)
         if inside_ray_job() and not allow_literal:
@@ -62,7 +67,7 @@ def redact(text: str) -> str:
     for known in sorted(_KNOWN, key=len, reverse=True):
         # A short literal (a test's "T") is masked only as a whole word, or messages would lose their letters.
         text = text.replace(known, "***") if len(known) >= 8 else re.sub(rf"\b{re.escape(known)}\b", "***", text)
-    return _TOKEN_SHAPES.sub("***", text)
+    return _HEX_KEY.sub(lambda found: (found[1] or "") + "***", _TOKEN_SHAPES.sub("***", text))
 
 
 class Secret:

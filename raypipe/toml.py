@@ -30,12 +30,12 @@ def read(path: str) -> dict[str, dict[str, Any]]:
         raise ConfigError(f"--config {path} is not TOML: {error}", "a TOML file") from None
     for name, values in tables.items():
         if name not in TABLES or not isinstance(values, dict):
-            raise ConfigError(f"{path}: [{name}]", f"the tables {', '.join(TABLES)}", nearest(name, TABLES))
+            known = [table for table in TABLES if table != name]
+            raise ConfigError(f"{path}: [{name}]", f"the tables {', '.join(TABLES)}", nearest(name, known))
         kind = TABLES[name]
         if kind is None:
             raise ConfigError(f"{path}: [{name}], which this version does not have", "other tables")
-        for key, value in values.items():
-            _check(kind, key, value, f"{path}: [{name}] {key}")
+        tables[name] = {key: _checked(kind, key, value, f"{path}: [{name}] {key}") for key, value in values.items()}
     return tables
 
 
@@ -45,7 +45,7 @@ def defaults_of(kind: type[CommonConfig], path: str | None, table: str | None) -
     values: dict[str, Any] = {}
     for field in dataclasses.fields(kind):
         if field.name in given:
-            values[field.name] = _as_field(given[field.name])
+            values[field.name] = given[field.name]
         elif field.default is dataclasses.MISSING:
             values[field.name] = tyro.MISSING
     return kind(**values)
@@ -53,7 +53,7 @@ def defaults_of(kind: type[CommonConfig], path: str | None, table: str | None) -
 
 def configure(kind: type[CommonConfig], values: dict[str, Any], **more: Any) -> Any:
     """A validated configuration from a checked table and further fields. Raises ConfigError."""
-    fields = {name: _as_field(value) for name, value in values.items()} | more
+    fields = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()} | more
     required = [f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING]
     lacking = [name for name in required if name not in fields]
     if lacking:
@@ -63,21 +63,20 @@ def configure(kind: type[CommonConfig], values: dict[str, Any], **more: Any) -> 
     return config
 
 
-def _check(kind: type[CommonConfig], key: str, value: Any, where: str) -> None:
+def _checked(kind: type[CommonConfig], key: str, value: Any, where: str) -> Any:
+    """The value as its field holds it. Raises ConfigError."""
     from pydantic import TypeAdapter, ValidationError
 
-    fields = {f.name: f for f in dataclasses.fields(kind)}
-    if key not in fields or key == "config":
+    fields = {f.name: f for f in dataclasses.fields(kind) if f.name != "config"}
+    if key not in fields:
         raise ConfigError(where, "a flag's name with underscores", nearest(key, fields))
     if fields[key].metadata.get("secret"):
         raise ConfigError(f"{where}: a token in a file", "HF_TOKEN, WANDB_API_KEY, env:NAME or @FILE as a flag")
     annotation = typing.get_type_hints(kind)[key]  # without tyro's extras
     try:
-        TypeAdapter(annotation).validate_json(json.dumps(value, default=str), strict=True)
+        return TypeAdapter(annotation).validate_json(json.dumps(value), strict=True)
+    except TypeError:
+        raise ConfigError(f"{where} = {value}", "a valid string, number, boolean or list") from None
     except ValidationError as error:
         expected = error.errors()[0]["msg"].removeprefix("Input should be ")
-        raise ConfigError(f"{where} = {json.dumps(value, default=str)}", expected) from None
-
-
-def _as_field(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+        raise ConfigError(f"{where} = {json.dumps(value)}", expected) from None

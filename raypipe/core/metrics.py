@@ -58,6 +58,8 @@ def confusion(true: np.ndarray, predicted: np.ndarray, classes: int, weight: np.
 
 
 class ClassScores(NamedTuple):
+    """Scores of each class, in the order of the labels."""
+
     precision: np.ndarray  # (classes,)
     recall: np.ndarray  # (classes,)
     f1: np.ndarray  # (classes,)

@@ -49,9 +49,9 @@ def class_caps(sizes: np.ndarray, reduce_majority_to: float, max_class_ratio: fl
     present = sizes[sizes > 0]
     if not len(present):
         return sizes
-    cap = max(math.floor(reduce_majority_to * present.max() + 1e-9), present.min())
+    cap = max(_floor(reduce_majority_to * present.max()), present.min())
     if max_class_ratio is not None:
-        cap = min(cap, math.floor(max_class_ratio * present.min() + 1e-9))
+        cap = min(cap, _floor(max_class_ratio * present.min()))
     return np.minimum(sizes, cap)
 
 
@@ -62,3 +62,8 @@ def held_out_counts(sizes: np.ndarray, share: float, at_least: int = 1) -> np.nd
     """
     wanted = np.maximum(np.floor(sizes * share + 0.5), at_least)
     return np.where(sizes < 2, 0, np.minimum(wanted, sizes - 1)).astype(np.int64)
+
+
+def _floor(rows: float) -> int:
+    """Rounded down, but for the error of a product such as 0.29 * 100 = 28.999999999999996."""
+    return math.floor(rows * (1 + 1e-12) + 1e-9)

@@ -47,7 +47,7 @@ def parse_json_line(raw: bytes, line: int, text_column: str, label_column: str |
     except RecursionError:
         return _bad(raw, line, "nested too deeply")
     except json.JSONDecodeError as error:
-        return _bad(raw, line, f"{error.msg} at character {error.pos + 1}")
+        return _bad(raw, line, f"{error.msg.removesuffix(' at')} at character {error.pos + 1}")
 
 
 def from_values(value: dict[str, Any], line: int, text_column: str, label_column: str | None) -> Record:
@@ -59,8 +59,8 @@ def from_values(value: dict[str, Any], line: int, text_column: str, label_column
     label, label_detail = _label(value.get(label_column)) if label_column else ("", "")
     reason = detail = ""
     if not isinstance(text, str) or isinstance(text, _Number):
-        reason, detail = schema.MISSING_TEXT, "" if text is None else f"text is a {_kind(text)}"
-        text = "" if text is None else json.dumps(_plain(text), ensure_ascii=False)
+        reason, detail = schema.MISSING_TEXT, "" if text is None else f"text is {_article(_kind(text))}"
+        text = "" if text is None else _as_json(text)
     elif label_column and not label:
         reason, detail = schema.MISSING_LABEL, label_detail
     elif not text.strip():
@@ -99,7 +99,7 @@ def _label(value: Any) -> tuple[str, str]:
     if isinstance(value, bool | int | float):
         return json.dumps(value), ""
     kind = _kind(value)
-    return "", f"label is a {kind}" + ("; multi-label input is not supported" if kind == "list" else "")
+    return "", f"label is {_article(kind)}" + ("; multi-label input is not supported" if kind == "list" else "")
 
 
 def _bad(raw: bytes, line: int, detail: str) -> Record:
@@ -111,6 +111,16 @@ def _kind(value: Any) -> str:
     return kinds.get(type(value), "null" if value is None else type(value).__name__.replace("str", "string"))
 
 
-def _plain(value: Any) -> Any:
-    """The value with number literals as they were written, for the ledger."""
-    return json.loads(value) if isinstance(value, _Number) else value
+def _article(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+def _as_json(value: Any) -> str:
+    """The value as JSON, with number literals as they were written."""
+    if isinstance(value, _Number):
+        return str(value)
+    if isinstance(value, list):
+        return f"[{', '.join(map(_as_json, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(k, ensure_ascii=False)}: {_as_json(v)}" for k, v in value.items()) + "}"
+    return json.dumps(value, ensure_ascii=False, default=str)  # str: a date from Parquet

@@ -20,6 +20,7 @@ def _show(title: str, columns: list[str], rows: list[list[str]]) -> None:
 
 
 def prepare_table(report: dict[str, Any]) -> None:
+    """Rows in, removed by reason, and kept."""
     rows = [["rows in", f"{report['rows_in']:,}"]]
     rows += [[f"  {reason}", f"-{count:,}"] for reason, count in report["removed"].items()]
     rows += [[f"kept ({split})", f"{report['splits'][split]:,}"] for split in ("train", "test")]

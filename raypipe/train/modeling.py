@@ -44,6 +44,7 @@ def parameters(config: Any) -> int:
 
 
 def load_tokenizer(source: Source, token: str | None) -> Any:
+    """The tokenizer that belongs to a model."""
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(local_name(source), revision=source.revision, token=token)
