@@ -53,7 +53,7 @@ def defaults_of(kind: type[CommonConfig], path: str | None, table: str | None) -
 
 def configure(kind: type[CommonConfig], values: dict[str, Any], **more: Any) -> Any:
     """A validated configuration from a checked table and further fields. Raises ConfigError."""
-    fields = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()} | more
+    fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()} | more
     required = [f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING]
     lacking = [name for name in required if name not in fields]
     if lacking:

@@ -210,6 +210,8 @@ def test_predict_a_file(trained, labelled, tmp_path, local_ray):
     rows = read_jsonl(tmp_path / "p.jsonl")
     assert result.counts == {"rows": 150} and [r["text"] for r in rows] == [r["text"] for r in labelled]
     assert all(set(row) == {"id", "text", "predictions"} and len(row["predictions"]) == 2 for row in rows)
+    globbed = PredictConfig(model=trained, input=f"{tmp_path.parent}/*/ro?s.jsonl", output=str(tmp_path / "g.jsonl"))
+    assert pipeline.predict(globbed).counts["rows"] >= 150
     with pytest.raises(ConfigError, match="--overwrite"):
         pipeline.predict(
             PredictConfig(model=trained, input=str(tmp_path / "rows.jsonl"), output=str(tmp_path / "p.jsonl"))
@@ -244,6 +246,20 @@ def test_two_workers_train_together(tmp_path, local_ray, tiny_model):
     assert run["workers"]["count"] == 2 and result.metrics["top1"] > 0.5
     assert len(read_jsonl(tmp_path / "results/rows.jsonl")) == 50
     assert (tmp_path / "copy/model.safetensors").is_file() and "<svg" in (tmp_path / "curves.html").read_text()
+
+
+def test_a_cpu_training_that_would_take_too_long_stops(tmp_path, local_ray, tiny_model):
+    rows = sentences(400)
+    config = TrainConfig(
+        input_hf_dataset=dataset(tmp_path / "set", rows[:350], rows[350:]),
+        model_for_training_finetune=tiny_model,
+        output_dir=str(tmp_path / "run"),
+        epochs=5,
+        max_cpu_hours=1e-5,
+    )
+    with pytest.raises(ConfigError, match=r"training on the CPU would take about .* hours.*--device cpu to go on"):
+        pipeline.train(config)
+    assert not (tmp_path / "run" / "run.json").exists()
 
 
 def dataset(folder: Path, train: list[dict], test: list[dict]) -> str:

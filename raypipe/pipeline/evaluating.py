@@ -36,6 +36,7 @@ def evaluate(config: EvaluateConfig) -> StageResult:
     with session(config):
         require_shared(out.folder, config.input_dir)
         model = resolve_classifier(config.model, token)
+        require_shared(model.name if model.is_folder else None)
         if config.input_hf_dataset is not None:
             from raypipe import splits
 

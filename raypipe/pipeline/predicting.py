@@ -1,6 +1,7 @@
 """predict: labels for new text, from a file, a glob, an address or standard input."""
 
 import os
+import re
 import sys
 import tempfile
 from typing import IO
@@ -12,6 +13,8 @@ from raypipe.pipeline.common import Clock, hf_token
 from raypipe.pipeline.evaluating import of_files, resolve_classifier
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import StageResult
+
+_MAGIC = re.compile(r"[*?\[]")  # what makes a name a pattern
 
 
 def predict(config: PredictConfig, rows_to: IO[str] | None = None) -> StageResult:
@@ -32,6 +35,7 @@ def predict(config: PredictConfig, rows_to: IO[str] | None = None) -> StageResul
         with session(config):
             require_shared(output, None if config.input == "-" else folder)
             model = resolve_classifier(config.model, token)
+            require_shared(model.name if model.is_folder else None)
             rows = of_files(folder, pattern, config.text, None)
             for notice in rows.notices:
                 say(notice)
@@ -53,7 +57,10 @@ def predict(config: PredictConfig, rows_to: IO[str] | None = None) -> StageResul
 def _source(name: str, scratch: str) -> tuple[str, str]:
     """Folder and file pattern of --input; standard input is kept in a file first."""
     if name != "-":
-        return storage.parent(name), name.rsplit("/", 1)[-1]
+        parts = name.split("/")
+        fixed = next((place for place, part in enumerate(parts) if _MAGIC.search(part)), len(parts) - 1)
+        fixed = min(fixed, len(parts) - 1)
+        return "/".join(parts[:fixed]) or ("/" if fixed else "."), "/".join(parts[fixed:])
     content = sys.stdin.buffer.read()
     if not content.strip():
         raise DataError("nothing on standard input", "JSONL rows, or --input FILE")

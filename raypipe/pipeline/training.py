@@ -7,6 +7,7 @@ from typing import Any
 
 from raypipe import __version__, hub, provenance, splits, storage, tokens
 from raypipe.config import EvaluateConfig, TrainConfig
+from raypipe.errors import ConfigError
 from raypipe.hub import Source
 from raypipe.pipeline import evaluating
 from raypipe.pipeline.common import Clock, finished_output, hf_token, write_json, write_text
@@ -30,8 +31,11 @@ def train(config: TrainConfig) -> StageResult:
     if finished is not None:
         return StageResult("train", config.hash(), "skipped", finished["outputs"], finished["rows"], finished["scores"])
     run = _Run(config, folder, token, key)
+    if storage.exists(run.predictions.mark) and not (config.overwrite or config.resume):
+        raise ConfigError(
+            f"a complete output exists: {run.predictions.mark}", "a new --output-classify-file", "--overwrite"
+        )
     with session(config, trains=True):
-        require_shared(folder)
         return run.go()
 
 
@@ -52,6 +56,7 @@ class _Run:
         config = self.config
         workers = choose_workers(config)  # first of all: a missing GPU must not cost a download
         base = hub.resolve(config.model_for_training_finetune, "model", self.token)
+        require_shared(self.folder, self.predictions.folder, base.name if base.is_folder else None)
         size = modeling.parameters(modeling.load_config(base, self.token))
         recipe = recipe_for(size, config)
         data = splits.load(str(config.input_hf_dataset), config.text, config.subject_column, self.token)

@@ -1,10 +1,11 @@
 """run: prepare, train and evaluate from one TOML file, with one page as the entrance."""
 
+import json
 import os
 from typing import Any
 
 from raypipe import provenance, storage, toml
-from raypipe.config import HANDED_ON, EvaluateConfig, PrepareConfig, RunConfig, TrainConfig
+from raypipe.config import HANDED_ON, CommonConfig, EvaluateConfig, PrepareConfig, RunConfig, TrainConfig
 from raypipe.errors import ConfigError
 from raypipe.pipeline.common import Clock
 from raypipe.pipeline.evaluating import evaluate
@@ -35,19 +36,16 @@ def run(config: RunConfig) -> StageResult:
     with session(config, trains=True):
         for name, stage in stages.items():
             results[name] = verbs[name](stage)
-    summary: dict[str, Any] = {
-        name: result.counts
-        | {k: v for k, v in result.metrics.items() if isinstance(v, float)}
-        | {"seconds": result.seconds}
-        for name, result in results.items()
-    }
     pages_of = {n: r.outputs["report" if n == "train" else "page"] for n, r in results.items()}
     pages_of.setdefault("evaluate", results["train"].outputs["page"])
     links = {name: os.path.relpath(page, folder) for name, page in pages_of.items()}
-    storage.write_text(index, pages.index_page(links, summary))
+    last = results[list(results)[-1]]
+    metrics = json.loads(storage.read_text(last.outputs["metrics"]))
+    prepared = results["prepare"].counts if "prepare" in results else None
+    page = pages.index_page(links, prepared, metrics, {name: r.seconds for name, r in results.items()})
+    storage.write_text(index, page)
     outputs = {"run": folder, "page": index} | {f"{n}_{k}": v for n, r in results.items() for k, v in r.outputs.items()}
     status = "skipped" if all(r.status == "skipped" for r in results.values()) else "done"
-    last = results[list(results)[-1]]
     return StageResult(
         "run", config.hash(), status, outputs, {n: r.counts for n, r in results.items()}, last.metrics, clock.total()
     )
@@ -56,12 +54,18 @@ def run(config: RunConfig) -> StageResult:
 def _configure(config: RunConfig, folder: str) -> dict[str, Any]:
     """A validated configuration for each stage. Raises ConfigError."""
     tables = toml.read(str(config.config))
-    control = {name: getattr(config, name) for name in HANDED_ON}
+
+    def made(kind: type[CommonConfig], values: dict[str, Any]) -> Any:
+        """A stage's configuration; of what both could say, a table wins over a default of this command."""
+        handed_on = {name: getattr(config, name) for name in HANDED_ON}
+        said = {n: v for n, v in handed_on.items() if n not in values or v != getattr(CommonConfig, n)}
+        return toml.configure(kind, values, **said)
+
     stages: dict[str, Any] = {}
     settings = dict(tables.get("train", {}))
     if "prepare" in tables:
         values = tables["prepare"] | {"output_filename": storage.join(folder, f"prepare/{NAME}.jsonl")}
-        stages["prepare"] = toml.configure(PrepareConfig, values, **control)
+        stages["prepare"] = made(PrepareConfig, values)
         settings |= {
             "input_hf_dataset": storage.join(folder, f"prepare/{NAME}_dataset"),
             "text": "text",
@@ -72,12 +76,12 @@ def _configure(config: RunConfig, folder: str) -> dict[str, Any]:
     settings["output_classify_file"] = storage.join(
         folder, f"{'train' if own_evaluation else 'evaluate'}/{PREDICTIONS}"
     )
-    stages["train"] = toml.configure(TrainConfig, settings, **control)
+    stages["train"] = made(TrainConfig, settings)
     if own_evaluation:
         scoring = {"model": storage.join(folder, "train/model"), "input_hf_dataset": settings["input_hf_dataset"]}
         scoring |= {k: settings[k] for k in ("text", "subject_column", "max_length", "device") if k in settings}
         scoring |= tables["evaluate"] | {"output_classify_file": storage.join(folder, f"evaluate/{PREDICTIONS}")}
         if "filename" in scoring:
             del scoring["input_hf_dataset"]
-        stages["evaluate"] = toml.configure(EvaluateConfig, scoring, **control)
+        stages["evaluate"] = made(EvaluateConfig, scoring)
     return stages

@@ -79,6 +79,16 @@ def evaluate_page(metrics: dict[str, Any], details: dict[str, Any]) -> str:
     )
 
 
-def index_page(run_dir_links: dict[str, str], summary: dict[str, Any]) -> str:
-    """The entrance of a whole run."""
-    return render("index.html", title="run", links=run_dir_links, summary=summary, command=command_line())
+def index_page(
+    links: dict[str, str], prepared: dict[str, Any] | None, metrics: dict[str, Any], seconds: dict[str, float]
+) -> str:
+    """The entrance of a whole run; ``prepared`` holds prepare's counts, where it ran."""
+    return render(
+        "index.html",
+        title="run",
+        links=links,
+        prepared=prepared,
+        metrics=metrics,
+        seconds=seconds,
+        command=command_line(),
+    )

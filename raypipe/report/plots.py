@@ -90,10 +90,12 @@ def intervals(estimates: dict[str, tuple[float, float, float]], x: str) -> Marku
     for place, (value, low, high) in enumerate(estimates.values()):
         axes.plot([low, high], [place, place], color=BLUE, linewidth=2)
         axes.plot([value], [place], "o", color=BLUE)
-        axes.annotate(f" {value:.3f} [{low:.3f}, {high:.3f}]", (high, place), va="center")
+        numbers = f"{value:.3f} [{low:.3f}, {high:.3f}]"
+        axes.annotate(numbers, (1.02, place), xycoords=("axes fraction", "data"), va="center")
     axes.set_yticks(range(len(estimates)), list(estimates))
     axes.invert_yaxis()
-    axes.margins(x=0.3)
+    axes.set_xlim(0, 1)
+    axes.grid(axis="x", color=GRID)
     axes.set_xlabel(x)
     return _svg(figure)
 
