@@ -44,7 +44,9 @@ LATER_FLAGS = {
     "train": ("--truncation", "--token-budget", "--attention", "--class-weights", "--dry-run"),
     "evaluate": ("--compare-with", "--precision", "--dry-run"),
     "run": ("--dry-run",),
-    "doctor": ("--cluster",),
+    "doctor": ("--cluster", "--config"),
+    "demo": ("--config",),
+    "predict": ("--resume", "--config"),
 }
 
 

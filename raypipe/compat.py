@@ -18,6 +18,7 @@ import pandas as pd
 from raypipe.config import EvaluateConfig, PrepareConfig, TrainConfig
 from raypipe.core import sampling
 from raypipe.core import text as core_text
+from raypipe.errors import DataError
 from raypipe.schema import ID, LABEL, TEXT
 
 
@@ -57,7 +58,7 @@ def normalize_data(
 ) -> pd.DataFrame:
     """Drop the rows of unwanted labels, and cut classes above ``reduce_majority_to`` times the largest one."""
     kept = df[~df[subject_label].isin(list(filter_labels))]
-    codes, _ = pd.factorize(kept[subject_label], sort=True)
+    codes = _codes(kept[subject_label])
     caps = sampling.class_caps(np.bincount(codes), reduce_majority_to, None)
     return kept[sampling.first_of_each(codes, _places(kept, PrepareConfig.seed, 1), caps)]
 
@@ -66,7 +67,7 @@ def df_to_train_test_bytes(
     df: pd.DataFrame, test_size: float = 0.2, seed: int = 42
 ) -> tuple[bytes, bytes, pd.DataFrame, pd.DataFrame]:
     """Split a frame with the column ``label``, stratified; the two parts as CSV bytes and as frames."""
-    codes, _ = pd.factorize(df[LABEL], sort=True)
+    codes = _codes(df[LABEL])
     counts = sampling.held_out_counts(np.bincount(codes), test_size)
     in_test = sampling.first_of_each(codes, _places(df, seed, 2), counts)
     train, test = df[~in_test], df[in_test]
@@ -132,6 +133,12 @@ def run(
             overwrite=True,
         )
         return evaluate(config).metrics
+
+
+def _codes(labels: "pd.Series") -> np.ndarray:
+    if labels.isna().any():
+        raise DataError(f"{int(labels.isna().sum())} rows without a label", "a label in each row", "drop those rows")
+    return pd.factorize(labels, sort=True)[0]
 
 
 def _places(frame: pd.DataFrame, seed: int, purpose: int) -> np.ndarray:

@@ -18,10 +18,18 @@ from raypipe.errors import ConfigError
 
 DEFAULT_MODEL = "MoritzLaurer/deberta-v3-base-zeroshot-v1.1-all-33"
 
-# Fields that say where and how a command runs, not what it computes: they are not part of its hash.
-RUN_CONTROL = frozenset(
-    {"config", "address", "num_cpus", "wait_for_resources", "overwrite", "resume", "allow_literal_token"}
-)
+# Fields that say how a command runs and where its outputs go, not what it computes: they are not part of its hash.
+RUN_CONTROL = frozenset({"config", "address", "num_cpus", "wait_for_resources", "overwrite", "resume"}) | {
+    "allow_literal_token",
+    "output_filename",
+    "output_dir",
+    "output_classify_file",
+    "output",
+    "run_dir",
+    "target_hf_dataset",
+    "hf_model_name",
+    "wandb_output",
+}
 
 # What `run` and `demo` hand on to the stages that they start.
 HANDED_ON = ("seed", "address", "num_cpus", "wait_for_resources", "overwrite", "resume", "allow_literal_token")
@@ -67,8 +75,11 @@ class CommonConfig:
 
     def hash(self) -> str:
         """Sixteen hex digits of SHA-256 over everything that decides the result."""
-        deciding = {name: value for name, value in self.public().items() if name not in RUN_CONTROL}
-        return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(self.deciding(), sort_keys=True).encode()).hexdigest()[:16]
+
+    def deciding(self) -> dict[str, Any]:
+        """The fields that decide the result."""
+        return {name: value for name, value in self.public().items() if name not in RUN_CONTROL}
 
 
 HfToken = Annotated[str | None, arg(aliases=["-ht"], metavar="TOKEN|env:NAME|@FILE")]
@@ -206,8 +217,8 @@ class TrainConfig(ScoringConfig):
     """Passes over the training rows; by default from the model's size."""
     learning_rate: float | None = None
     """Peak learning rate; by default from the model's size."""
-    batch_size: int = 32
-    """Rows of one optimizer step, over all workers."""
+    batch_size: int | None = None
+    """Rows of one optimizer step, over all workers; by default from the model's size."""
     num_workers: int | str = 1
     """Training workers."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -243,13 +254,21 @@ class TrainConfig(ScoringConfig):
         require(self.epochs is None or 0 < self.epochs < math.inf, f"--epochs {self.epochs}", "more than 0")
         rate = self.learning_rate
         require(rate is None or 0 < rate < 1, f"--learning-rate {rate}", "a number between 0 and 1")
-        require(self.batch_size >= 1, f"--batch-size {self.batch_size}", "at least 1")
+        require(self.batch_size is None or self.batch_size >= 1, f"--batch-size {self.batch_size}", "at least 1")
         require(
             re.fullmatch(r"[1-9]\d*", str(self.num_workers)) is not None,
             f"--num-workers {self.num_workers}",
             "a whole number of at least 1 (this version has no MIN:MAX range)",
         )
         fraction(self.validation_fraction, "--validation-fraction")
+        file = self.output_classify_file
+        require(
+            file is None or file.endswith(".jsonl"), f"--output-classify-file {file!r}", "a name that ends in .jsonl"
+        )
+        pushed = self.hf_model_name or self.wandb_output
+        require(
+            not pushed or (self.train and not self.examples), f"{pushed!r} to be written without a training", "--train"
+        )
         require(self.max_cpu_hours > 0, f"--max-cpu-hours {self.max_cpu_hours}", "more than 0")
         patience = self.early_stopping_patience
         require(patience is None or patience >= 1, f"--early-stopping-patience {patience}", "at least 1")
@@ -335,7 +354,7 @@ class DemoConfig(CommonConfig):
     """Folder of the demo's run."""
     rows: int = 6_000
     """Rows of the docstring corpus to take (500 to 100000)."""
-    epochs: float = 3.0
+    epochs: float = 4.0
     """Passes over the training rows."""
 
     def validate(self) -> None:

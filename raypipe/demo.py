@@ -26,14 +26,14 @@ input_dir = {raw}
 input_filename = "docstrings.jsonl"
 subject = "package"
 similarity_threshold = 0.8
-min_class_rows = 60
-reduce_majority_to = 0.5
+min_class_rows = 120
+reduce_majority_to = 0.4
 
 [train]
 model_for_training_finetune = {model}
 device = "cpu"
 epochs = {epochs}
-max_length = 64
+max_length = 48
 """
 
 

@@ -23,6 +23,7 @@ def session(config: CommonConfig, trains: bool = False) -> Iterator[None]:
     import ray
 
     if ray.is_initialized():
+        quiet_data()
         yield
         return
     address = config.address or os.environ.get("RAY_ADDRESS")
@@ -35,7 +36,7 @@ def session(config: CommonConfig, trains: bool = False) -> Iterator[None]:
         else:
             # A cluster's address left behind in the environment of a local run must not be joined by accident.
             ray.init(address="local", num_cpus=config.num_cpus, include_dashboard=trains, **quiet)
-    except ConnectionError as error:
+    except (ConnectionError, ValueError) as error:
         raise ConfigError(
             f"no Ray cluster answers at {address}: {error}",
             "a running cluster",
@@ -43,6 +44,8 @@ def session(config: CommonConfig, trains: bool = False) -> Iterator[None]:
         ) from None
     try:
         quiet_data()
+        if not wait_for({"CPU": 1}, config.wait_for_resources):
+            raise ConfigError("a cluster without CPUs", "at least one", "--wait-for-resources SECONDS where it grows")
         yield
     finally:
         ray.shutdown()

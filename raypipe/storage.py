@@ -44,7 +44,8 @@ def filesystem(path: str) -> tuple[Any, str]:
     try:
         return url_to_fs(path)
     except (ImportError, ValueError) as error:
-        raise ConfigError(f"cannot open {path}: {error}", "a supported address", "pip install 'raypipe[s3]'") from None
+        remedy = "pip install 'raypipe[s3]'" if path.startswith("s3:") else "install the fsspec library for it"
+        raise ConfigError(f"cannot open {path}: {error}", "a supported address", remedy) from None
 
 
 def exists(path: str) -> bool:

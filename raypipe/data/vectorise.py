@@ -17,6 +17,7 @@ from raypipe.config import PrepareConfig
 from raypipe.core import tfidf
 from raypipe.core.tfidf import Analyzer
 from raypipe.data.table import Table
+from raypipe.errors import ConfigError
 
 UNSPACED_SHARE = 0.1  # more than this share of letters in scripts without spaces: the word analyzer cannot work
 
@@ -39,7 +40,13 @@ def choose_analyzer(table: Table, config: PrepareConfig) -> Analyzer:
         alive = table.alive
         unspaced = table.unspaced[alive].sum() > UNSPACED_SHARE * max(1, table.letters[alive].sum())
         kind, default_range = ("char_wb", (2, 3)) if unspaced else ("word", (1, 1))
-    return Analyzer(kind, config.ngram_range or default_range, config.token_pattern if kind == "word" else None)
+    if config.token_pattern is not None and kind != "word":
+        raise ConfigError(
+            "--token-pattern, where --analyzer auto takes characters for a script without spaces",
+            "the word analyzer",
+            "--analyzer word, or no --token-pattern",
+        )
+    return Analyzer(kind, config.ngram_range or default_range, config.token_pattern)
 
 
 def vectorise(dataset: "ray.data.Dataset", table: Table, analyzer: Analyzer) -> Vectors:

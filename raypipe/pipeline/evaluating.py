@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from raypipe import hub, provenance, storage
 from raypipe.config import EvaluateConfig, ScoringConfig
-from raypipe.errors import DataError
+from raypipe.errors import ConfigError, DataError
 from raypipe.hub import Source
 from raypipe.pipeline.common import Clock, finished_output, hf_token, write_json, write_text
 from raypipe.runtime import require_shared, say, session
@@ -31,8 +31,6 @@ def evaluate(config: EvaluateConfig) -> StageResult:
     out = Outputs(config.output_classify_file)
     finished = finished_output(out.mark, config)
     clock = Clock()
-    if finished is not None:
-        return StageResult("evaluate", config.hash(), "skipped", out.paths(), finished["counts"], flat(finished))
     with session(config):
         require_shared(out.folder, config.input_dir)
         model = resolve_classifier(config.model, token)
@@ -44,8 +42,11 @@ def evaluate(config: EvaluateConfig) -> StageResult:
             rows = of_splits(loaded)
         else:
             rows = of_files(str(config.input_dir), str(config.filename), config.text, config.subject_column)
-        metrics = score_and_write(rows, model, token, config, out, config.baselines, clock)
-    return StageResult("evaluate", config.hash(), "done", out.paths(), metrics["counts"], flat(metrics), clock.total())
+        if finished is not None and finished["data_fingerprint"] != rows.fingerprint:
+            raise ConfigError("--resume with changed data", "the rows of the finished evaluation", "--overwrite")
+        metrics = finished or score_and_write(rows, model, token, config, out, config.baselines, clock)
+    status = "skipped" if finished else "done"
+    return StageResult("evaluate", config.hash(), status, out.paths(), metrics["counts"], flat(metrics), clock.total())
 
 
 def resolve_classifier(name: str, token: str | None) -> Source:
@@ -66,6 +67,7 @@ class Rows:
     name: str
     notices: list[str]
     splits: Splits | None  # where there are training rows for baselines
+    fingerprint: str  # of the rows, for --resume
 
 
 class Outputs:
@@ -94,7 +96,7 @@ def of_splits(splits: Splits) -> Rows:
         }
     )
     blocks = [table.slice(start, ROWS_PER_BLOCK) for start in range(0, len(test), ROWS_PER_BLOCK)]
-    return Rows(ray.data.from_arrow(blocks), len(test), f"test of {splits.source}", [], splits)
+    return Rows(ray.data.from_arrow(blocks), len(test), f"test of {splits.source}", [], splits, splits.fingerprint())
 
 
 def of_files(folder: str, pattern: str, text: str, label: str | None) -> Rows:
@@ -116,7 +118,8 @@ def of_files(folder: str, pattern: str, text: str, label: str | None) -> Rows:
     if not count:
         raise DataError(f"none of the {total} rows can be used", "rows with the text and label columns")
     notices = [f"{total - count} rows without a usable text or label were left out"] if count < total else []
-    return Rows(kept, count, ", ".join(files[:3]), notices, None)
+    sums = ingest.checksums(storage.absolute(folder), files)
+    return Rows(kept, count, ", ".join(files[:3]), notices, None, " ".join(sums.values()))
 
 
 def score_and_write(
@@ -146,6 +149,7 @@ def score_and_write(
         metrics |= {
             "model_name": str(model),
             "data_name": rows.name,
+            "data_fingerprint": rows.fingerprint,
             "notices": rows.notices + _notices(metrics),
             "counts": {
                 "rows": metrics["rows"],

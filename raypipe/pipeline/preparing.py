@@ -29,7 +29,9 @@ def prepare(config: PrepareConfig) -> StageResult:
     job = _Job(config, out)
     with session(config):
         require_shared(job.source, out.folder, config.decontaminate)
-        job.checksums = ingest.checksums(job.source, job.files)
+        job.checksums = ingest.checksums(job.source, job.files) | {
+            path: storage.sha256(path) for path in (config.label_map, config.decontaminate) if path is not None
+        }
         if finished is not None and finished["sha256"]["inputs"] != job.checksums:
             raise ConfigError(
                 "--resume with changed input files",
@@ -198,8 +200,8 @@ def _notices(table: Any, classes: dict[str, dict[str, int]], facts: dict[str, An
     gone = [name for name, c in classes.items() if c[TRAIN] + c[TEST] == 0]
     lists = sum("multi-label" in detail for detail in table.ingest_details)
     notices = {
-        f"{len(single)} classes have one row, which is in train: {', '.join(single[:10])}": single,
-        f"{len(gone)} classes have no row left: {', '.join(gone[:10])}": gone,
+        f"{len(single)} class(es) with one row, which is in train: {', '.join(single[:10])}": single,
+        f"{len(gone)} class(es) with no row left: {', '.join(gone[:10])}": gone,
         f"{facts['rows_without_features']} rows have no feature and are never near-duplicates": facts[
             "rows_without_features"
         ],

@@ -28,9 +28,9 @@ def train(config: TrainConfig) -> StageResult:
     hub.check_target(config.hf_model_name, "model", token)
     folder = _folder(config)
     finished = finished_output(storage.join(folder, "run.json"), config)
-    if finished is not None:
-        return StageResult("train", config.hash(), "skipped", finished["outputs"], finished["rows"], finished["scores"])
     run = _Run(config, folder, token, key)
+    if finished is not None:
+        return run.again(finished)
     if storage.exists(run.predictions.mark) and not (config.overwrite or config.resume):
         raise ConfigError(
             f"a complete output exists: {run.predictions.mark}", "a new --output-classify-file", "--overwrite"
@@ -46,6 +46,16 @@ class _Run:
         self.config, self.folder, self.token, self.key = config, folder, token, key
         self.clock = Clock()
         self.predictions = evaluating.Outputs(config.output_classify_file or storage.join(folder, "predictions.jsonl"))
+
+    def again(self, finished: dict[str, Any]) -> StageResult:
+        """A finished run kept by --resume; a push that was asked for is repeated. Raises ConfigError for other data."""
+        config, outputs = self.config, finished["outputs"]
+        data = splits.load(str(config.input_hf_dataset), config.text, config.subject_column, self.token)
+        if data.fingerprint() != finished["dataset"]["fingerprint"]:
+            raise ConfigError("--resume with changed data", "the dataset of the finished run", "--overwrite")
+        if config.hf_model_name is not None:
+            outputs["published"] = self._push(outputs["model"], config.hf_model_name)
+        return StageResult("train", config.hash(), "skipped", outputs, finished["rows"], finished["scores"])
 
     def go(self) -> StageResult:
         from raypipe.report import cards, pages
@@ -136,7 +146,7 @@ class _Run:
             hf_token=Secret(self.token),
             wandb_key=Secret(self.key),
             run_name=os.path.basename(self.folder.rstrip("/")),
-            tracked_config={**config.public(), **recipe.public(), "data_fingerprint": data.fingerprint()},
+            tracked_config={**config.deciding(), **recipe.public(), "data_fingerprint": data.fingerprint()},
         )
         with tempfile.TemporaryDirectory(prefix="raypipe-train-") as scratch, self.clock("fit"):
             # Ray Train's own storage: beside the output where that is an address which all machines see.
@@ -179,5 +189,5 @@ def _folder(config: TrainConfig) -> str:
 def _as_toml(config: TrainConfig) -> str:
     import tomli_w
 
-    values = {k: v for k, v in config.public().items() if v is not None and k != "config"}
+    values = {k: v for k, v in config.deciding().items() if v is not None}
     return f"# raypipe train --config THIS_FILE --output-dir NEW_FOLDER\n{tomli_w.dumps({'train': values})}"

@@ -8,7 +8,8 @@ from raypipe.report.pages import render
 
 def dataset_card(report: dict[str, Any]) -> str:
     """README.md of a dataset; its YAML makes ``datasets.load_dataset`` read "NA", "null" and "0" as strings."""
-    return render("dataset_card.md", version=__version__, escaped=False, **report)
+    kept = sum(counts["train"] + counts["test"] > 0 for counts in report["classes"].values())
+    return render("dataset_card.md", version=__version__, escaped=False, kept_classes=kept, **report)
 
 
 def model_card(run: dict[str, Any], metrics: dict[str, Any] | None) -> str:

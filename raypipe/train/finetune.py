@@ -49,13 +49,14 @@ def choose_workers(config: TrainConfig) -> Workers:
         raise ConfigError(f"{ray.cluster_resources().get('CPU', 0):.0f} CPUs for {count} workers", "one each")
     if not use_gpu and config.device == "auto":
         say("warning: no GPU; training on the CPU (--device cpu says that this is meant)")
+    nodes = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
     cpus = ray.cluster_resources().get("CPU", 1)
     limit = config.max_cpu_hours * 3600 if config.device == "auto" and not use_gpu else None
     # A worker keeps whole CPUs; on a GPU one is enough, since the rows are tokenised beforehand.
     return Workers(
         count,
         use_gpu,
-        1.0 if use_gpu else max(1.0, cpus // count),
+        1.0 if use_gpu else max(1.0, min(cpus // count, min(n for n in nodes if n >= 1))),
         limit,
     )
 

@@ -1,5 +1,8 @@
 """Tokenizer and classifier from a name: a fresh head for training, the stored one for inference."""
 
+import atexit
+import functools
+import shutil
 import tempfile
 from typing import Any
 
@@ -11,6 +14,7 @@ from raypipe.hub import Source
 from raypipe.tokens import redact
 
 
+@functools.cache
 def local_name(source: Source) -> str:
     """What ``from_pretrained`` can read: a repository, a folder, or a copy of a folder in object storage."""
     from transformers.utils import logging
@@ -19,6 +23,7 @@ def local_name(source: Source) -> str:
     if not storage.is_uri(source.name):
         return source.name
     folder = tempfile.mkdtemp(prefix="raypipe-model-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     storage.download(source.name, folder)
     return folder
 

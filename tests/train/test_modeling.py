@@ -59,7 +59,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("parameters", "rate", "epochs"), [(22e6, 1e-4, 5.0), (66e6, 2e-5, 2.0), (184e6, 2e-5, 2.0), (435e6, 9e-6, 2.0)]
+    ("parameters", "rate", "epochs"), [(22e6, 2e-4, 5.0), (66e6, 2e-5, 2.0), (184e6, 2e-5, 2.0), (435e6, 9e-6, 2.0)]
 )
 def test_the_recipe_follows_the_size_unless_a_flag_says_otherwise(parameters, rate, epochs):
     recipe = recipe_for(parameters, TrainConfig(input_hf_dataset="x/y"))
