@@ -37,6 +37,8 @@ COMMANDS = {
     "doctor": Command("DoctorConfig", "raypipe.doctor:doctor", None, "what this machine can do, and what is missing"),
 }
 
+NOT_TOKENS = ("--token-pattern", "--allow-literal-token", "--no-allow-literal-token")  # flags that only sound like one
+
 # Parts of the plan that this version does not have: refused by name, never ignored.
 LATER_COMMANDS = ("sweep", "audit")
 LATER_FLAGS = {
@@ -69,7 +71,7 @@ def main(argv: Sequence[str] | None = None, command: str | None = None) -> NoRet
             code = error.exit_code
         except KeyboardInterrupt:
             print(f"raypipe {command}: interrupted", file=sys.stderr)
-            code = 130
+            code = 1
         except Exception as error:
             known = _raised_on_purpose(error)
             text = f"raypipe {command}: {known}" if known else traceback.format_exc()
@@ -109,11 +111,8 @@ def parse(name: str, words: Sequence[str], help_to: IO[str] | None = None) -> An
     kind = getattr(configs, COMMANDS[name].config)
     default = defaults_of(kind, _value_of("--config", words), COMMANDS[name].table)
     # A usage error repeats words, and wraps them: so the parser sees a stand-in for each token.
-    stand_ins = {f"***{place}": secret for place, secret in enumerate(_secrets_in(words))}
+    shown, stand_ins = _with_stand_ins(words)
     tokens.remember(*stand_ins.values())
-    shown = list(words)
-    for stand_in, secret in stand_ins.items():
-        shown = [word.replace(secret, stand_in) for word in shown]
     captured = io.StringIO()
     try:
         with contextlib.redirect_stdout(help_to or sys.stdout), contextlib.redirect_stderr(captured):
@@ -121,8 +120,9 @@ def parse(name: str, words: Sequence[str], help_to: IO[str] | None = None) -> An
     except SystemExit:
         sys.stderr.write(tokens.redact(captured.getvalue()))
         raise
-    hidden = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.metadata.get("secret")}
-    config = dataclasses.replace(config, **{n: stand_ins.get(v, v) for n, v in hidden.items()})
+    words_of = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    restored = {n: stand_ins[v] for n, v in words_of.items() if isinstance(v, str) and v in stand_ins}
+    config = dataclasses.replace(config, **restored)
     config.validate()
     return config
 
@@ -180,18 +180,21 @@ def _value_of(flag: str, words: Sequence[str]) -> str | None:
     return value
 
 
-def _secrets_in(words: Sequence[str]) -> list[str]:
-    """What follows anything that looks like a token's flag, however it is spelled, or looks like a token itself."""
-    from raypipe import tokens
-
-    found = []
-    for word, after in zip(words, [*words[1:], ""], strict=True):
-        name, _, value = word.partition("=")
-        if name == "-ht" or (name.startswith("-") and any(part in name for part in ("tok", "key", "access"))):
-            found.append(value or after)
-        elif tokens.redact(word) != word:
-            found.append(word)
-    return [value for value in dict.fromkeys(found) if value and not value.startswith(("-", "env:", "@"))]
+def _with_stand_ins(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """The words with a stand-in for what follows a token's flag, however it is spelled, and what each stands for."""
+    shown = list(words)
+    stand_ins: dict[str, str] = {}
+    for place, word in enumerate(words):
+        flag, equals, value = word.partition("=")
+        named = flag.startswith("--") and any(part in flag for part in ("token", "key", "acess", "access"))
+        if not (named or flag == "-ht") or flag in NOT_TOKENS:
+            continue
+        where, secret = (place, value) if equals else (place + 1, words[place + 1] if place + 1 < len(words) else "")
+        if secret and not secret.startswith(("-", "env:", "@")):
+            stand_in = f"***{len(stand_ins)}"
+            stand_ins[stand_in] = secret
+            shown[where] = f"{flag}={stand_in}" if equals else stand_in
+    return shown, stand_ins
 
 
 def _raised_on_purpose(error: BaseException) -> RaypipeError | None:

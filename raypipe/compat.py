@@ -88,6 +88,7 @@ def finetune(
 
     config = TrainConfig(
         hf_access_token=hf_access_token,
+        allow_literal_token=True,  # they come from Python, not from a command line
         wandb_access_token=wandb_access_token,
         model_for_training_finetune=model_for_training_finetune,
         input_hf_dataset=input_hf_dataset,
@@ -123,6 +124,7 @@ def run(
         config = EvaluateConfig(
             model=classifier.model,
             hf_access_token=classifier.token,
+            allow_literal_token=True,  # it comes from Python, not from a command line
             cumulative_score=classifier.cumulative_score,
             input_dir=folder,
             filename="test.jsonl",

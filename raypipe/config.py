@@ -29,6 +29,7 @@ RUN_CONTROL = frozenset({"config", "address", "num_cpus", "wait_for_resources", 
     "target_hf_dataset",
     "hf_model_name",
     "wandb_output",
+    "block_rows",
 }
 
 # What `run` and `demo` hand on to the stages that they start.
@@ -63,7 +64,7 @@ class CommonConfig:
 
     def validate(self) -> None:
         """Refuse values that cannot work. Raises ConfigError."""
-        require(self.seed >= 0, f"--seed {self.seed}", "a whole number of at least 0")
+        require(0 <= self.seed < 2**32, f"--seed {self.seed}", "a whole number from 0 to 4294967295")
         require(self.num_cpus is None or self.num_cpus >= 1, f"--num-cpus {self.num_cpus}", "at least 1")
         require(self.wait_for_resources >= 0, f"--wait-for-resources {self.wait_for_resources}", "at least 0")
         require(not (self.overwrite and self.resume), "--overwrite and --resume together", "one of them", "drop one")
@@ -133,7 +134,7 @@ class PrepareConfig(CommonConfig):
     max_bad_fraction: float = 0.05
     """Share of unusable rows (bad JSON, no text, no label, empty text) above which nothing is written."""
     block_rows: int = 20_000
-    """Rows of one block of the vectoriser and of the join; bounds a task's memory, never the result."""
+    """Rows of one block of the reader and of the join; bounds a task's memory, never changes the result."""
 
     def validate(self) -> None:
         super().validate()
@@ -250,6 +251,7 @@ class TrainConfig(ScoringConfig):
             require(bool(self.input_dir and self.filename), "--examples", "--input-dir and --filename with it")
         else:
             require(bool(self.input_hf_dataset), "no --input-hf-dataset", "a repository or a folder")
+            require(not (self.input_dir or self.filename), "--input-dir or --filename without --examples", "--examples")
         require(self.text != self.subject_column, f"--text and --subject-column both {self.text!r}", "two columns")
         require(self.epochs is None or 0 < self.epochs < math.inf, f"--epochs {self.epochs}", "more than 0")
         rate = self.learning_rate
@@ -296,8 +298,9 @@ class EvaluateConfig(ScoringConfig):
     def validate(self) -> None:
         super().validate()
         local = bool(self.input_dir and self.filename)
+        both = bool(self.input_hf_dataset and (self.input_dir or self.filename))
         require(
-            local != bool(self.input_hf_dataset),
+            local != bool(self.input_hf_dataset) and not both,
             "not exactly one source of rows",
             "--input-hf-dataset, or --input-dir with --filename",
         )

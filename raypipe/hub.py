@@ -1,5 +1,6 @@
 """Datasets and models by name: a Hub repository or a folder; resolved to a commit, pushed in one commit."""
 
+import hashlib
 import os
 import re
 import time
@@ -60,7 +61,7 @@ def resolve(name: str, kind: Kind, token: str | None) -> Source:
             f"an existing {kind}",
             "check the name, and HF_TOKEN for a private one",
         ) from None
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
+    except (HfHubHTTPError, OfflineModeIsEnabled, *_unreachable()) as error:
         raise ConfigError(
             f"the Hub does not answer for the {kind} {repository}: {redact(_first_line(error))}",
             "a reachable Hub or a local folder",
@@ -69,10 +70,23 @@ def resolve(name: str, kind: Kind, token: str | None) -> Source:
     return Source(repository, info.sha)
 
 
+def fingerprint(source: Source) -> str:
+    """What tells one content of a source from another: the commit, or a hash over a folder's model files."""
+    if source.revision is not None:
+        return source.revision
+    digest = hashlib.sha256()
+    for name in storage.match(source.name, "*"):
+        if name.endswith((".json", ".safetensors")):
+            digest.update(f"{name} {storage.sha256(storage.join(source.name, name))}\n".encode())
+    return digest.hexdigest()
+
+
 def check_target(target: str | None, kind: Kind, token: str | None) -> None:
     """Refuse at the door a push that cannot work. Raises ConfigError."""
     if target is None or not is_repository(target):
         return
+    if "@" in target:
+        raise ConfigError(f"a push to {target}", "a repository without a revision")
     if not token:
         raise ConfigError(
             f"a push to the {kind} repository {target} without a token",
@@ -93,7 +107,7 @@ def check_target(target: str | None, kind: Kind, token: str | None) -> None:
                 "create one with write access under Settings, Access Tokens",
             ) from None
         raise ConfigError(f"the Hub answers {status} to a look at the token", "a working Hub", "try later") from None
-    except OSError as error:
+    except _unreachable() as error:
         raise ConfigError(
             f"the Hub cannot be reached: {redact(_first_line(error))}",
             "a reachable Hub",
@@ -129,7 +143,7 @@ def _retried(call: Callable[[], T], target: str) -> T:
     for attempt in range(_TRIES):
         try:
             return call()
-        except (HfHubHTTPError, OSError) as error:
+        except (HfHubHTTPError, *_unreachable()) as error:
             status = getattr(getattr(error, "response", None), "status_code", None)
             transient = status is None or status == 429 or status >= 500
             if not transient or attempt == _TRIES - 1:
@@ -140,6 +154,14 @@ def _retried(call: Callable[[], T], target: str) -> T:
                 ) from None
             time.sleep(_FIRST_WAIT_S * 2**attempt)
     raise AssertionError("unreachable")
+
+
+def _unreachable() -> tuple[type[Exception], ...]:
+    """What the Hub's client raises where no answer comes; its HTTP library has changed its name between versions."""
+    from huggingface_hub.utils import _http
+
+    library: Any = getattr(_http, "httpx2", None) or getattr(_http, "httpx", None)
+    return (OSError, library.TransportError) if library is not None else (OSError,)
 
 
 def _first_line(error: BaseException) -> str:

@@ -76,6 +76,8 @@ def wait_for(resources: dict[str, float], timeout_s: float) -> bool:
         have = ray.cluster_resources()
         lacking = {name: amount for name, amount in resources.items() if have.get(name, 0) < amount}
         if not lacking or time.monotonic() >= deadline:
+            if asked:
+                request_resources(bundles=[])  # a request stands until the next one: machines would never idle down
             return not lacking
         if not asked:
             whole = max(1, *(int(amount) for amount in resources.values()))

@@ -77,7 +77,12 @@ def _from_folder(folder: str) -> dict[str, pd.DataFrame]:
 def _from_hub(source: Source, token: str | None) -> dict[str, pd.DataFrame]:
     from datasets import load_dataset
 
-    loaded = load_dataset(source.name, revision=source.revision, token=token)
+    try:
+        loaded = load_dataset(source.name, revision=source.revision, token=token)
+    except (ValueError, FileNotFoundError) as error:  # no data files, or several configurations to choose from
+        raise DataError(
+            f"the dataset {source} cannot be loaded ({type(error).__name__})", "train and test splits"
+        ) from error
     lacking = [split for split in (TRAIN, TEST) if split not in loaded]
     if lacking:
         raise DataError(f"the dataset {source} has the splits {', '.join(loaded)}", "train and test")
@@ -86,7 +91,8 @@ def _from_hub(source: Source, token: str | None) -> dict[str, pd.DataFrame]:
         frame, features = loaded[split].to_pandas(), loaded[split].features
         for column, feature in features.items():
             if hasattr(feature, "int2str"):  # a ClassLabel stores numbers
-                frame[column] = [feature.int2str(int(v)) for v in frame[column]]
+                # -1 is how a Hub dataset says that a row has no label
+                frame[column] = [None if v is None or v < 0 else feature.int2str(int(v)) for v in frame[column]]
         frames[split] = frame
     return frames
 

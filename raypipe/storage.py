@@ -124,6 +124,8 @@ def upload(source: str, target: str) -> None:
     """Copy a local file or folder to a path or URI."""
     if is_uri(target):
         fs, inner = filesystem(target)
+        if os.path.isdir(source):  # with the slashes its content goes there, also where the folder exists already
+            source, inner = source.rstrip("/") + "/", inner.rstrip("/") + "/"
         fs.put(source, inner, recursive=os.path.isdir(source))
     elif os.path.isdir(source):
         shutil.copytree(source, target, dirs_exist_ok=True)

@@ -46,11 +46,12 @@ def resolve(value: str | None, flag: str, environment: str, allow_literal: bool)
                 "env:NAME, @FILE or the environment variable " + environment,
                 f"{flag} env:{environment}, or --allow-literal-token to accept the risk",
             )
-        print(
-            f"warning: {flag} holds a literal token, which other users of this machine can see in the "
-            f"process list; prefer {flag} env:{environment}",
-            file=sys.stderr,
-        )
+        if not allow_literal:
+            print(
+                f"warning: {flag} holds a literal token, which other users of this machine can see in the "
+                f"process list; prefer {flag} env:{environment}",
+                file=sys.stderr,
+            )
         token = value
     if token:
         _KNOWN.add(token)

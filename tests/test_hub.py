@@ -101,13 +101,36 @@ def test_sources_that_lead_nowhere(server, folder, tmp_path):
         hub.resolve(str(tmp_path / "nothing"), "model", None)
 
 
+def test_a_hub_that_cannot_be_reached_is_one_clear_error(server, folder, monkeypatch):
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(ConfigError, match="does not answer"):
+        hub.resolve("user/set", "dataset", TOKEN)
+    with pytest.raises(ConfigError, match="cannot be reached"):
+        hub.check_target("user/set", "dataset", TOKEN)
+    with pytest.raises(StageError, match="push to user/set failed"):
+        hub.push(str(folder), "user/set", "dataset", TOKEN, "message")
+
+
+def test_a_second_push_to_an_address_does_not_nest(folder):
+    import fsspec
+
+    for _ in range(2):
+        hub.push(str(folder), "memory://bucket/set", "dataset", None, "message")
+    assert {p.rsplit("/bucket/", 1)[1] for p in fsspec.filesystem("memory").find("/bucket")} == {
+        "set/train.csv",
+        "set/README.md",
+    }
+
+
 def test_what_load_dataset_gives_back_is_what_was_prepared(server, folder, tmp_path):
     """The card's YAML makes the real `datasets` client read "NA", "null" and "0" as the strings they are."""
     from raypipe.report.cards import dataset_card
 
     report = {
         "splits": {"train": 3, "test": 1},
-        "classes": {"NA": {}, "0": {}},
+        "classes": {"NA": {"train": 2, "test": 1}, "0": {"train": 1, "test": 0}},
         "rows_in": 4,
         "kept": 4,
         "removed": {},

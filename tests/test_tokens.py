@@ -179,3 +179,11 @@ def test_exit_codes_of_the_contract() -> None:
     assert (ConfigError.exit_code, DataError.exit_code) == (2, 2)
     assert (StageError.exit_code, RaypipeError.exit_code) == (1, 1)
     assert all(issubclass(kind, RaypipeError) for kind in (ConfigError, DataError, StageError))
+
+
+def test_a_short_token_leaves_other_words_alone() -> None:
+    words = ["-i", "/tmp/Tx", "-f", "T.jsonl", "-o", "To/T.jsonl", "-t", "Title", "-s", "Topic"]
+    config = cli.parse("prepare", [*words, "-ht", "T", "--token-pattern", "[A-Z]+"])
+    assert (config.input_dir, config.input_filename, config.text) == ("/tmp/Tx", "T.jsonl", "Title")
+    assert (config.hf_access_token, config.token_pattern) == ("T", "[A-Z]+")
+    assert cli.parse("train", ["--input-hf-dataset", "me/hf_intents2024"]).input_hf_dataset == "me/hf_intents2024"

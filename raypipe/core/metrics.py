@@ -90,13 +90,32 @@ def macro_f1_estimate(true: np.ndarray, predicted: np.ndarray, classes: int, see
     return Estimate(macro_f1(confusion(true, predicted, classes)), low, high)
 
 
-def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> float:
+def mean_estimate(values: np.ndarray, seed: int) -> Estimate:
+    """A mean with a bootstrap interval over rows."""
+    if not len(values):
+        return Estimate(np.nan, np.nan, np.nan)
+    low, high = bootstrap(lambda w: float(np.average(values, weights=w)), len(values), seed)
+    return Estimate(float(values.mean()), low, high)
+
+
+def calibration_estimate(confidence: np.ndarray, correct: np.ndarray, seed: int) -> Estimate:
+    """The expected calibration error with a bootstrap interval over rows."""
+    if not len(confidence):
+        return Estimate(np.nan, np.nan, np.nan)
+    low, high = bootstrap(lambda w: expected_calibration_error(confidence, correct, weight=w), len(confidence), seed)
+    return Estimate(expected_calibration_error(confidence, correct), low, high)
+
+
+def expected_calibration_error(
+    confidence: np.ndarray, correct: np.ndarray, bins: int = 15, weight: np.ndarray | None = None
+) -> float:
     """ECE over equal-width bins (Guo et al., "On calibration of modern neural networks", ICML 2017, section 2)."""
     if not len(confidence):
         return float("nan")
     which = np.minimum((confidence * bins).astype(int), bins - 1)
-    gap = np.bincount(which, confidence - correct, minlength=bins)
-    return float(np.abs(gap).sum() / len(confidence))
+    weight = np.ones(len(confidence)) if weight is None else weight
+    gap = np.bincount(which, weight * (confidence - correct), minlength=bins)
+    return float(np.abs(gap).sum() / weight.sum())
 
 
 def mcnemar(first_correct: np.ndarray, second_correct: np.ndarray) -> float:

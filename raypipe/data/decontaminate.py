@@ -1,8 +1,7 @@
 """Let rows leave that repeat a row of another file, such as a benchmark's test set."""
 
-import os
-
 import numpy as np
+import pyarrow as pa
 import ray
 
 from raypipe import schema
@@ -14,16 +13,14 @@ from raypipe.data.vectorise import Vectors
 
 
 def decontaminate(
-    table: Table, vectors: Vectors, path: str, text_column: str, threshold: float, block_rows: int
+    table: Table, vectors: Vectors, folder: str, files: list[str], text_column: str, threshold: float, block_rows: int
 ) -> None:
-    """Remove rows with the same canonical text as, or cosine >= threshold to, a row of the file at ``path``.
+    """Remove rows with the same canonical text as, or cosine >= threshold to, a row of the given files.
 
     The file is transformed with the input's IDF and not fitted on. The witness is the file's row of highest
     similarity, ties to its earliest; an equal canonical text counts as 1.
     """
-    folder, name = os.path.split(path)
-    files = ingest.find(folder or ".", name)
-    dataset = ingest.ingest(folder or ".", files, text_column, None, block_rows)
+    dataset = ingest.ingest(folder, files, text_column, None, block_rows)
     blocks = dataset.to_arrow_refs()
     encode = ray.remote(num_returns=2)(_encode)
     encoded = [encode.remote(block, vectors.vocabulary, vectors.analyzer) for block in blocks]
@@ -51,7 +48,7 @@ def decontaminate(
 
 def _encode(block, vocabulary, analyzer):  # type: ignore[no-untyped-def]
     block = block.sort_by("order")
-    usable = block.filter([reason == "" for reason in block["reason"].to_pylist()])
+    usable = block.filter(pa.array([reason == "" for reason in block["reason"].to_pylist()], pa.bool_()))
     matrix = tfidf.unit_rows(tfidf.count_terms(usable["text"].to_pylist(), analyzer), vocabulary)
     return matrix, np.column_stack([usable[c].to_numpy() for c in ("order", "key_high", "key_low")])
 

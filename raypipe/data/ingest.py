@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -99,8 +100,9 @@ def peek(folder: str, files: list[str], text_column: str, label_column: str | No
         return  # nothing but bad lines: the ledger counts them and --max-bad-fraction decides
     for column in (text_column, label_column):
         if column is not None and column not in seen:
+            names = ", ".join(repr(name[:40]) for name in list(seen)[:12])  # a file without a header has texts there
             raise DataError(
-                f"no column {column!r} in {files[0]}, which has {', '.join(map(repr, seen))}",
+                f"no column {column!r} in {files[0]}, which has {names}",
                 "the columns of --text and --subject",
                 nearest(column, seen),
             )
@@ -143,7 +145,7 @@ def _read_piece(piece: dict[str, Any], text_column: str, label_column: str | Non
                 record = records.parse_json_line(raw, number, text_column, label_column)
                 if record is not None:
                     yield record
-        except (gzip.BadGzipFile, EOFError) as error:
+        except (gzip.BadGzipFile, zlib.error, EOFError) as error:
             raise DataError(f"{os.path.basename(path)} cannot be decompressed: {error}", "a whole gzip file") from None
 
 

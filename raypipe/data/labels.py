@@ -41,8 +41,9 @@ def filter_labels(table: Table, renames: dict[str, str], config: PrepareConfig) 
     """Apply the label map, the label filter and the rare-label rule, in this order. Raises DataError."""
     _rename(table, renames)
     unwanted = {label.strip() for label in config.labels_to_filter}
-    for label in sorted(unwanted - set(table.names)):
-        say(f"warning: the label {label!r} of --labels-to-filter never occurs {nearest(label, table.names)}".rstrip())
+    occurring = [name for name, size in zip(table.names, table.class_sizes(table.alive), strict=True) if size]
+    for label in sorted(unwanted - set(occurring)):
+        say(f"warning: the label {label!r} of --labels-to-filter never occurs {nearest(label, occurring)}".rstrip())
     codes = [code for code, name in enumerate(table.names) if name in unwanted]
     alive = table.alive
     table.remove(alive[np.isin(table.label[alive], codes)], schema.FILTERED_LABEL)

@@ -23,7 +23,7 @@ class Table:
     order: np.ndarray  # (rows,) int64
     names: list[str]  # label texts
     label: np.ndarray  # (rows,) codes into names, -1 where there is none
-    raw_label: np.ndarray  # (rows,) the same before the label map and conflicts
+    raw_label: np.ndarray  # (rows,) the same after the label map, before conflicts are settled
     key_high: np.ndarray  # (rows,) int64
     key_low: np.ndarray  # (rows,) int64
     letters: np.ndarray  # (rows,) int64
@@ -89,7 +89,7 @@ class Table:
         return np.bincount(self.raw_label[self.raw_label >= 0], minlength=len(self.names))
 
     def extra_columns_without(self, *used: str) -> list[str]:
-        return [column for column in self.columns if column not in used]
+        return [c.encode(errors="replace").decode() for c in self.columns if c not in used]
 
     def reasons(self) -> dict[str, int]:
         """How many rows left for each reason that occurred, in the order of the stages."""

@@ -17,6 +17,8 @@ def baselines(train_text: list[str], train_label: np.ndarray, test_text: list[st
     codes, counts = np.unique(train_label, return_counts=True)
     frequent = codes[np.argsort(-counts, kind="stable")][:3]
     ranked = {"majority": np.tile(frequent, (len(test_text), 1))}
+    if len(codes) < 2:
+        return ranked
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
     model: Any = make_pipeline(vectorizer, LogisticRegression(C=20, max_iter=1000, random_state=seed))
     try:

@@ -25,8 +25,8 @@ def evaluate(scored: Scored, labels: list[str], other_rankings: dict[str, np.nda
     correct = first == true
     p_true = np.clip(scored.p_true[known], 1e-15, 1.0)
     model = _headline(scored.best, true, len(labels), seed) | {
-        "log_loss": _number(-np.log(p_true).mean() if known.any() else np.nan),
-        "ece": _number(metrics.expected_calibration_error(scored.scores[:, 0], correct)),
+        "log_loss": _estimate(metrics.mean_estimate(-np.log(p_true), seed)),
+        "ece": _estimate(metrics.calibration_estimate(scored.scores[:, 0], correct, seed)),
     }
     others = {}
     for name, ranked in other_rankings.items():
@@ -62,7 +62,8 @@ def _headline(ranked: np.ndarray, true: np.ndarray, classes: int, seed: int) -> 
     for k in (1, 2, 3):
         hits = int(metrics.top_k_hits(ranked, true, k).sum())
         scores[f"top{k}"] = _estimate(metrics.wilson(hits, len(true)))
-    scores["macro_f1"] = _estimate(metrics.macro_f1_estimate(true, ranked[:, 0], classes, seed))
+    predicted = np.where(ranked[:, 0] < 0, classes, ranked[:, 0])  # one class more for labels that the model lacks
+    scores["macro_f1"] = _estimate(metrics.macro_f1_estimate(true, predicted, classes + 1, seed))
     return scores
 
 

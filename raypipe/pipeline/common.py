@@ -39,8 +39,10 @@ def hf_token(config: Any) -> str | None:
     return token
 
 
-def finished_output(mark: str, config: CommonConfig) -> dict[str, Any] | None:
+def finished_output(mark: str, config: CommonConfig, outputs: list[str]) -> dict[str, Any] | None:
     """The completion mark of an earlier run that --resume may keep, or None where there is work to do.
+
+    An output that is gone is work to do.
 
     Raises ConfigError where a complete output stands in the way, or was made with another configuration.
     """
@@ -57,7 +59,7 @@ def finished_output(mark: str, config: CommonConfig) -> dict[str, Any] | None:
             "the same flags",
             "--overwrite, or another output name",
         )
-    return finished
+    return finished if all(storage.exists(output) for output in outputs) else None
 
 
 def write_text(path: str, text: str) -> None:

@@ -29,7 +29,7 @@ def evaluate(config: EvaluateConfig) -> StageResult:
     config.validate()
     token = hf_token(config)
     out = Outputs(config.output_classify_file)
-    finished = finished_output(out.mark, config)
+    finished = finished_output(out.mark, config, list(out.paths().values()))
     clock = Clock()
     with session(config):
         require_shared(out.folder, config.input_dir)
@@ -41,9 +41,12 @@ def evaluate(config: EvaluateConfig) -> StageResult:
             loaded = splits.load(config.input_hf_dataset, config.text, config.subject_column, token)
             rows = of_splits(loaded)
         else:
-            rows = of_files(str(config.input_dir), str(config.filename), config.text, config.subject_column)
-        if finished is not None and finished["data_fingerprint"] != rows.fingerprint:
-            raise ConfigError("--resume with changed data", "the rows of the finished evaluation", "--overwrite")
+            rows = of_files(
+                str(config.input_dir), str(config.filename), config.text, config.subject_column, out.predictions_path
+            )
+        made_from = {"data_fingerprint": rows.fingerprint, "model_fingerprint": hub.fingerprint(model)}
+        if finished is not None and any(finished[key] != value for key, value in made_from.items()):
+            raise ConfigError("--resume with changed rows or model", "those of the finished evaluation", "--overwrite")
         metrics = finished or score_and_write(rows, model, token, config, out, config.baselines, clock)
     status = "skipped" if finished else "done"
     return StageResult("evaluate", config.hash(), status, out.paths(), metrics["counts"], flat(metrics), clock.total())
@@ -68,6 +71,7 @@ class Rows:
     notices: list[str]
     splits: Splits | None  # where there are training rows for baselines
     fingerprint: str  # of the rows, for --resume
+    removed: dict[str, int]  # unusable rows by reason
 
 
 class Outputs:
@@ -77,6 +81,7 @@ class Outputs:
         whole = storage.absolute(path)
         self.folder, stem = storage.parent(whole), os.path.basename(whole).removesuffix(".jsonl")
         self.predictions, self.metrics, self.page = f"{stem}.jsonl", f"{stem}_metrics.json", f"{stem}_report.html"
+        self.predictions_path = storage.join(self.folder, self.predictions)
         self.mark = storage.join(self.folder, self.metrics)
 
     def paths(self) -> dict[str, str]:
@@ -96,16 +101,20 @@ def of_splits(splits: Splits) -> Rows:
         }
     )
     blocks = [table.slice(start, ROWS_PER_BLOCK) for start in range(0, len(test), ROWS_PER_BLOCK)]
-    return Rows(ray.data.from_arrow(blocks), len(test), f"test of {splits.source}", [], splits, splits.fingerprint())
+    return Rows(
+        ray.data.from_arrow(blocks), len(test), f"test of {splits.source}", [], splits, splits.fingerprint(), {}
+    )
 
 
-def of_files(folder: str, pattern: str, text: str, label: str | None) -> Rows:
-    """The usable rows of local files; the others are counted in a notice."""
+def of_files(folder: str, pattern: str, text: str, label: str | None, output: str | None) -> Rows:
+    """The usable rows of local files; the others are counted by reason. ``output`` must not be one of the files."""
 
     from raypipe.data import ingest
     from raypipe.data.table import row_id
 
     files = ingest.find(storage.absolute(folder), pattern)
+    if output in {storage.join(storage.absolute(folder), name) for name in files}:
+        raise ConfigError(f"the output {output} is one of the input files", "another place for it")
     dataset = ingest.ingest(storage.absolute(folder), files, text, label, ROWS_PER_BLOCK)
 
     def usable(block: pa.Table) -> pa.Table:
@@ -114,12 +123,14 @@ def of_files(folder: str, pattern: str, text: str, label: str | None) -> Rows:
         return block.select(["order", TEXT, LABEL]).append_column(ID, pa.array(ids, pa.large_string()))
 
     kept = dataset.map_batches(usable, batch_format="pyarrow", batch_size=None, num_cpus=0.25).materialize()
+    reasons = dataset.select_columns(["reason"]).to_pandas()["reason"].value_counts()
+    removed = {str(reason): int(n) for reason, n in reasons.items() if reason}
     total, count = dataset.count(), kept.count()
     if not count:
         raise DataError(f"none of the {total} rows can be used", "rows with the text and label columns")
     notices = [f"{total - count} rows without a usable text or label were left out"] if count < total else []
     sums = ingest.checksums(storage.absolute(folder), files)
-    return Rows(kept, count, ", ".join(files[:3]), notices, None, " ".join(sums.values()))
+    return Rows(kept, count, ", ".join(files[:3]), notices, None, " ".join(sums.values()), removed)
 
 
 def score_and_write(
@@ -150,8 +161,11 @@ def score_and_write(
             "model_name": str(model),
             "data_name": rows.name,
             "data_fingerprint": rows.fingerprint,
+            "model_fingerprint": hub.fingerprint(model),
             "notices": rows.notices + _notices(metrics),
             "counts": {
+                "rows_in": metrics["rows"] + sum(rows.removed.values()),
+                "removed": rows.removed,
                 "rows": metrics["rows"],
                 "unknown_label_rows": metrics["unknown_label_rows"],
                 "cut_rows": metrics["cut_rows"],
@@ -219,6 +233,7 @@ def _notices(metrics: dict[str, Any]) -> list[str]:
             "unknown_label_rows"
         ],
         f"{metrics['cut_rows']} texts were longer than --max-length and were cut": metrics["cut_rows"],
+        "no baseline beside the model: there are no training rows to make one from": not metrics["baselines"],
     }
     return [text for text, holds in notices.items() if holds]
 

@@ -33,10 +33,10 @@ def predict(config: PredictConfig, rows_to: IO[str] | None = None) -> StageResul
     with tempfile.TemporaryDirectory(prefix="raypipe-predict-") as scratch:
         folder, pattern = _source(config.input, scratch)
         with session(config):
-            require_shared(output, None if config.input == "-" else folder)
+            require_shared(output, "of standard input" if config.input == "-" else folder)
             model = resolve_classifier(config.model, token)
             require_shared(model.name if model.is_folder else None)
-            rows = of_files(folder, pattern, config.text, None)
+            rows = of_files(folder, pattern, config.text, None, output)
             for notice in rows.notices:
                 say(notice)
             if output is None:
@@ -51,7 +51,14 @@ def predict(config: PredictConfig, rows_to: IO[str] | None = None) -> StageResul
                 ):
                     score(rows.dataset, rows.count, model, token, config, False, file.write)
     outputs = {} if output is None else {"predictions": output}
-    return StageResult("predict", config.hash(), "done", outputs, {"rows": rows.count}, seconds=clock.total())
+    return StageResult(
+        "predict",
+        config.hash(),
+        "done",
+        outputs,
+        {"rows_in": rows.count + sum(rows.removed.values()), "removed": rows.removed, "rows": rows.count},
+        seconds=clock.total(),
+    )
 
 
 def _source(name: str, scratch: str) -> tuple[str, str]:

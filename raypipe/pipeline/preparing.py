@@ -25,13 +25,14 @@ def prepare(config: PrepareConfig) -> StageResult:
     token = hf_token(config)
     hub.check_target(config.target_hf_dataset, "dataset", token)
     out = _Outputs(config.output_filename)
-    finished = finished_output(out.mark, config)
+    finished = finished_output(out.mark, config, list(out.paths().values()))
     job = _Job(config, out)
     with session(config):
-        require_shared(job.source, out.folder, config.decontaminate)
-        job.checksums = ingest.checksums(job.source, job.files) | {
-            path: storage.sha256(path) for path in (config.label_map, config.decontaminate) if path is not None
-        }
+        target = config.target_hf_dataset
+        require_shared(
+            job.source, out.folder, config.decontaminate, None if hub.is_repository(target or "") else target
+        )
+        job.checksums = ingest.checksums(job.source, job.files) | job.checksums_of_flags()
         if finished is not None and finished["sha256"]["inputs"] != job.checksums:
             raise ConfigError(
                 "--resume with changed input files",
@@ -90,10 +91,31 @@ class _Job:
         self.files = ingest.find(self.source, config.input_filename)
         ingest.peek(self.source, self.files, config.text, config.subject)
         self.renames = labels.read_label_map(config.label_map)
+        inputs = {storage.join(self.source, name) for name in self.files}
+        for path in out.paths().values():
+            if path in inputs:
+                raise ConfigError(
+                    f"the output {path} is one of the input files",
+                    "outputs apart from inputs",
+                    "another -o, or a narrower -f",
+                )
+        self.decontaminated: tuple[str, list[str]] | None = None  # folder and files
         if config.decontaminate is not None:
-            folder, name = os.path.split(config.decontaminate)
-            ingest.peek(folder or ".", ingest.find(folder or ".", name), config.text, None)
+            path = storage.absolute(config.decontaminate)
+            self.decontaminated = storage.parent(path), ingest.find(storage.parent(path), path.rsplit("/", 1)[-1])
+            ingest.peek(*self.decontaminated, config.text, None)
         self.checksums: dict[str, str] = {}
+
+    def checksums_of_flags(self) -> dict[str, str]:
+        """SHA-256 of the files that flags name; they decide the result as the input does."""
+        from raypipe.data import ingest
+
+        sums = {}
+        if self.config.label_map is not None:
+            sums[f"--label-map {os.path.basename(self.config.label_map)}"] = storage.sha256(self.config.label_map)
+        if self.decontaminated is not None:
+            sums |= {f"--decontaminate {name}": s for name, s in ingest.checksums(*self.decontaminated).items()}
+        return sums
 
     def run(self) -> dict[str, Any]:
         """All stages in their order; returns the report that completes the output."""
@@ -112,10 +134,10 @@ class _Job:
             analyzer = vectorise.choose_analyzer(table, config)
             vectors = vectorise.vectorise(dataset, table, analyzer)
             say(f"{len(table.alive):,} rows vectorised as {analyzer.kind} n-grams {analyzer.ngram_range}")
-        if config.decontaminate is not None:
+        if self.decontaminated is not None:
             with clock("decontaminate"):
                 decontaminate.decontaminate(
-                    table, vectors, config.decontaminate, config.text, config.similarity_threshold, config.block_rows
+                    table, vectors, *self.decontaminated, config.text, config.similarity_threshold, config.block_rows
                 )
         with clock("join"):
             threshold = config.similarity_threshold

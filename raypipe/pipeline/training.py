@@ -27,7 +27,7 @@ def train(config: TrainConfig) -> StageResult:
     key = tokens.resolve(config.wandb_access_token, "--wandb-access-token", "WANDB_API_KEY", config.allow_literal_token)
     hub.check_target(config.hf_model_name, "model", token)
     folder = _folder(config)
-    finished = finished_output(storage.join(folder, "run.json"), config)
+    finished = finished_output(storage.join(folder, "run.json"), config, [storage.join(folder, "model")])
     run = _Run(config, folder, token, key)
     if finished is not None:
         return run.again(finished)
@@ -51,8 +51,9 @@ class _Run:
         """A finished run kept by --resume; a push that was asked for is repeated. Raises ConfigError for other data."""
         config, outputs = self.config, finished["outputs"]
         data = splits.load(str(config.input_hf_dataset), config.text, config.subject_column, self.token)
-        if data.fingerprint() != finished["dataset"]["fingerprint"]:
-            raise ConfigError("--resume with changed data", "the dataset of the finished run", "--overwrite")
+        base = hub.resolve(config.model_for_training_finetune, "model", self.token)
+        if data.fingerprint() != finished["dataset"]["fingerprint"] or base.revision != finished["model"]["commit"]:
+            raise ConfigError("--resume with changed data or base model", "those of the finished run", "--overwrite")
         if config.hf_model_name is not None:
             outputs["published"] = self._push(outputs["model"], config.hf_model_name)
         return StageResult("train", config.hash(), "skipped", outputs, finished["rows"], finished["scores"])
@@ -66,14 +67,20 @@ class _Run:
         config = self.config
         workers = choose_workers(config)  # first of all: a missing GPU must not cost a download
         base = hub.resolve(config.model_for_training_finetune, "model", self.token)
-        require_shared(self.folder, self.predictions.folder, base.name if base.is_folder else None)
+        require_shared(self.folder, self.predictions.folder, base.name if base.is_folder else None, config.wandb_output)
+        target = config.hf_model_name
+        require_shared(None if hub.is_repository(target or "") else target)
+        modeling.require_safetensors(base)
         size = modeling.parameters(modeling.load_config(base, self.token))
         recipe = recipe_for(size, config)
+        whole = max(1, recipe.batch_size // workers.count) * workers.count
+        recipe = dataclasses.replace(recipe, batch_size=whole)  # every worker takes as many rows
         data = splits.load(str(config.input_hf_dataset), config.text, config.subject_column, self.token)
         splits.check_trainable(data)
         say(f"{base} ({size / 1e6:.0f} M parameters): {recipe.epochs:g} epochs at {recipe.learning_rate:g}")
         storage.remove(storage.join(self.folder, "run.json"))
-        outcome, rows = self._fit(workers, base, recipe, data)
+        outcome, rows, cut = self._fit(workers, base, recipe, data)
+        modeling.local_name.cache_clear()  # of an older model at the same address
         model = Source(storage.join(self.folder, "model"))
         metrics = evaluating.score_and_write(
             evaluating.of_splits(data), model, self.token, config, self.predictions, config.baselines, self.clock
@@ -96,7 +103,8 @@ class _Run:
             },
             "workers": dataclasses.asdict(workers) | {"device": outcome["device"], "precision": outcome["precision"]},
             "scores": evaluating.flat(metrics),
-            "notices": metrics["notices"],
+            "notices": [f"{cut} training texts were longer than --max-length and were cut"] * (cut > 0)
+            + metrics["notices"],
             "outputs": outputs,
             "seed": config.seed,
             "config": config.public(),
@@ -119,7 +127,7 @@ class _Run:
 
     def _fit(
         self, workers: Any, base: Source, recipe: Any, data: splits.Splits
-    ) -> tuple[dict[str, Any], dict[str, int]]:
+    ) -> tuple[dict[str, Any], dict[str, int], int]:
         """Train, and put model/, wandb/ and config.toml into the run's folder, so that no later fault loses them."""
         from raypipe.tokens import Secret
         from raypipe.train import finetune
@@ -132,6 +140,7 @@ class _Run:
                 finetune.tokenise(frame, labels, base, Secret(self.token), config.max_length)
                 for frame in (training, validation)
             ]
+        cut = finetune.count_cut(blocks[0])
         rows = {TRAIN: len(training), "validation": len(validation), TEST: len(data.test)}
         job = Job(
             model=base,
@@ -159,7 +168,7 @@ class _Run:
                     os.replace(os.path.join(stage, "made", name), os.path.join(stage, name))
                 write_text(os.path.join(stage, "config.toml"), _as_toml(config))
             storage.remove(storage.join(self.folder, ".ray"))
-        return outcome, rows
+        return outcome, rows, cut
 
     def _push(self, model: str, target: str) -> str:
         message = f"fine-tuned by raypipe {__version__}"

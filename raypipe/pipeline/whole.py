@@ -1,5 +1,6 @@
 """run: prepare, train and evaluate from one TOML file, with one page as the entrance."""
 
+import hashlib
 import json
 import os
 from typing import Any
@@ -47,8 +48,19 @@ def run(config: RunConfig) -> StageResult:
     outputs = {"run": folder, "page": index} | {f"{n}_{k}": v for n, r in results.items() for k, v in r.outputs.items()}
     status = "skipped" if all(r.status == "skipped" for r in results.values()) else "done"
     return StageResult(
-        "run", config.hash(), status, outputs, {n: r.counts for n, r in results.items()}, last.metrics, clock.total()
+        "run",
+        _hash_of(results),
+        status,
+        outputs,
+        {n: r.counts for n, r in results.items()},
+        last.metrics,
+        clock.total(),
     )
+
+
+def _hash_of(results: dict[str, StageResult]) -> str:
+    """One hash of the configurations of all stages."""
+    return hashlib.sha256(" ".join(r.config_hash for r in results.values()).encode()).hexdigest()[:16]
 
 
 def _configure(config: RunConfig, folder: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 WIDTH = 110  # columns that the widest table needs, also where standard error is a file
@@ -13,7 +14,7 @@ def _show(title: str, columns: list[str], rows: list[list[str]]) -> None:
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     console = Console(stderr=True)
     console.width = max(console.width, WIDTH)
     console.print(table)
@@ -35,6 +36,8 @@ def scores_table(metrics: dict[str, Any]) -> None:
         if key not in scores:
             return ""
         e = scores[key]
+        if e["value"] is None:  # no row has a label that the model knows
+            return "n/a"
         return f"{e['value']:.3f} [{e['low']:.3f}, {e['high']:.3f}]"
 
     keys = ["top1", "top2", "top3", "macro_f1"]

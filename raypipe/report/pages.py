@@ -65,7 +65,7 @@ def evaluate_page(metrics: dict[str, Any], details: dict[str, Any]) -> str:
     headline = {}
     for name, scores in {"model": metrics["model"], **metrics["baselines"]}.items():
         for key in ("top1", "macro_f1"):
-            if key in scores:
+            if scores[key]["value"] is not None:
                 headline[f"{name} {key}"] = (scores[key]["value"], scores[key]["low"], scores[key]["high"])
     return render(
         "evaluate.html",

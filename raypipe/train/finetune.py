@@ -50,15 +50,20 @@ def choose_workers(config: TrainConfig) -> Workers:
     if not use_gpu and config.device == "auto":
         say("warning: no GPU; training on the CPU (--device cpu says that this is meant)")
     nodes = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
-    cpus = ray.cluster_resources().get("CPU", 1)
     limit = config.max_cpu_hours * 3600 if config.device == "auto" and not use_gpu else None
     # A worker keeps whole CPUs; on a GPU one is enough, since the rows are tokenised beforehand.
     return Workers(
         count,
         use_gpu,
-        1.0 if use_gpu else max(1.0, min(cpus // count, min(n for n in nodes if n >= 1))),
+        1.0 if use_gpu else _cpus_each(nodes, count),
         limit,
     )
+
+
+def _cpus_each(nodes: list[float], workers: int) -> float:
+    """The most whole CPUs that each worker can have, no worker crossing machines."""
+    fitting = (c for c in range(int(max(nodes)), 0, -1) if sum(n // c for n in nodes) >= workers)
+    return float(next(fitting, 1))
 
 
 def hold_out(train: pd.DataFrame, labels: list[str], config: TrainConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -98,12 +103,18 @@ def tokenise(frame: pd.DataFrame, labels: list[str], model: Source, token: Any, 
     return rows.map_batches(encode, batch_format="pyarrow", batch_size=4096).materialize().to_arrow_refs()
 
 
+def count_cut(blocks: list[Any]) -> int:
+    """How many tokenised rows were cut at the length limit."""
+    count = ray.remote(lambda block: sum(block["cut"].to_pylist()))
+    return sum(ray.get([count.remote(block) for block in blocks]))
+
+
 def finetune(
     job: Job, train: list[Any], validation: list[Any], workers: Workers, storage_path: str
 ) -> tuple[dict, str]:
     """Run the loop on the workers; returns its outcome and the path or URI of the folder with model/ and wandb/.
 
-    Raises what the loop raised on purpose, else StageError.
+    Raises what the loop raised on purpose, else Ray Train's TrainingFailedError with the worker's traceback.
     """
     from ray.train import CheckpointConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer

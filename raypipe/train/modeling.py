@@ -39,6 +39,16 @@ def load_config(source: Source, token: str | None) -> Any:
         raise ConfigError(f"{source} is no model that transformers reads ({reason})", "a text encoder") from None
 
 
+def require_safetensors(source: Source) -> None:
+    """Refuse a folder whose weights are pickles or missing. Raises ConfigError."""
+    if source.is_folder and not any(n.endswith(".safetensors") for n in storage.match(source.name, "*")):
+        raise ConfigError(
+            f"{source} has no weights in safetensors",
+            "model.safetensors",
+            "save it with save_pretrained of transformers 5",
+        )
+
+
 def parameters(config: Any) -> int:
     """How many parameters a model of this configuration has, counted without allocating it."""
     import torch

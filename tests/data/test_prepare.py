@@ -17,7 +17,14 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from raypipe import ConfigError, DataError
 
-OUTPUTS = ("set_train.jsonl", "set_test.jsonl", "set_removed.jsonl", "set_dataset/train.csv", "set_dataset/test.csv")
+OUTPUTS = (
+    "set_train.jsonl",
+    "set_test.jsonl",
+    "set_removed.jsonl",
+    "set_dataset/train.csv",
+    "set_dataset/test.csv",
+    "set_dataset/README.md",
+)
 
 
 def canonical(text):
@@ -215,6 +222,31 @@ def test_decontaminate(prepare_rows, tmp_path):
     near = set(np.flatnonzero(S.max(axis=1) >= 0.8 - 1e-9))
     same = {i for i, r in enumerate(rows) if canonical(r["text"]) in {canonical(b["text"]) for b in benchmark}}
     assert set(gone) == near | same
+
+
+def test_decontaminate_by_a_glob_with_an_empty_file(prepare_rows, tmp_path, monkeypatch):
+    rows = sentences(60, seed=6)
+    write_jsonl(tmp_path / "bench" / "a.jsonl", [])
+    write_jsonl(tmp_path / "bench" / "b.jsonl", [{"text": rows[5]["text"]}])
+    monkeypatch.chdir(tmp_path)
+    out = prepare_rows(rows, decontaminate="bench/*.jsonl")
+    assert {r["witness_id"] for r in out["removed"] if r["reason"] == "decontaminated"} == {"b.jsonl:1"}
+    assert "--decontaminate b.jsonl" in out["report"]["sha256"]["inputs"]
+
+
+def test_an_output_among_the_inputs_is_refused(prepare_rows, tmp_path):
+    rows = sentences(40)
+    path = write_jsonl(tmp_path / "in" / "set_train.jsonl", rows)
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match="one of the input files"):
+        prepare_rows(None, input_filename="*.jsonl", output_filename=str(tmp_path / "in" / "set.jsonl"))
+    assert path.read_bytes() == before
+
+
+def test_column_names_that_are_not_unicode(prepare_rows):
+    rows = sentences(40)
+    rows[3] = json.dumps(rows[3])[:-1] + ', "\\ud800": 1}'
+    assert prepare_rows(rows)["report"]["extra_columns"] == ["?"]
 
 
 def test_input_formats_and_order(prepare_rows, tmp_path):

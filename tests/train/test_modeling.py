@@ -53,6 +53,16 @@ def test_parameters_are_counted_without_weights(tiny_model):
     assert modeling.parameters(config) == sum(p.numel() for p in AutoModel.from_pretrained(tiny_model).parameters())
 
 
+@pytest.mark.parametrize(
+    ("nodes", "workers", "each"),
+    [([2], 1, 2), ([2], 2, 1), ([8, 8], 3, 4), ([2, 64], 1, 64), ([2, 64], 4, 16), ([1], 1, 1), ([0, 4], 2, 2)],
+)
+def test_cpu_workers_take_what_fits_without_crossing_machines(nodes, workers, each):
+    from raypipe.train.finetune import _cpus_each
+
+    assert _cpus_each(nodes, workers) == each
+
+
 def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="no model that transformers reads"):
         modeling.load_config(Source(str(tmp_path)), None)
