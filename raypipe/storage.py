@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import shutil
-import uuid
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,8 @@ def staged(folder: str, mark: str, names: list[str]) -> Iterator[str]:
     local = not is_uri(folder)
     if local:
         os.makedirs(folder, exist_ok=True)
-    stage = os.path.join(folder if local else os.environ.get("TMPDIR", "/tmp"), f".staging-{uuid.uuid4().hex}")
+    stage = os.path.join(folder, f".staging-{mark}") if local else tempfile.mkdtemp(prefix="raypipe-staging-")
+    shutil.rmtree(stage, ignore_errors=True)  # what a killed run left behind
     os.makedirs(stage)
     try:
         yield stage

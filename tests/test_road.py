@@ -208,7 +208,9 @@ def test_predict_a_file(trained, labelled, tmp_path, local_ray):
         PredictConfig(model=trained, input=str(tmp_path / "rows.jsonl"), output=str(tmp_path / "p.jsonl"), top_k=2)
     )
     rows = read_jsonl(tmp_path / "p.jsonl")
-    assert result.counts == {"rows": 150} and [r["text"] for r in rows] == [r["text"] for r in labelled]
+    assert result.counts == {"rows_in": 150, "removed": {}, "rows": 150} and [r["text"] for r in rows] == [
+        r["text"] for r in labelled
+    ]
     assert all(set(row) == {"id", "text", "predictions"} and len(row["predictions"]) == 2 for row in rows)
     globbed = PredictConfig(model=trained, input=f"{tmp_path.parent}/*/ro?s.jsonl", output=str(tmp_path / "g.jsonl"))
     assert pipeline.predict(globbed).counts["rows"] >= 150

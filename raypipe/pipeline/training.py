@@ -70,8 +70,8 @@ class _Run:
         require_shared(self.folder, self.predictions.folder, base.name if base.is_folder else None, config.wandb_output)
         target = config.hf_model_name
         require_shared(None if hub.is_repository(target or "") else target)
-        modeling.require_safetensors(base)
         size = modeling.parameters(modeling.load_config(base, self.token))
+        modeling.require_safetensors(base)
         recipe = recipe_for(size, config)
         whole = max(1, recipe.batch_size // workers.count) * workers.count
         recipe = dataclasses.replace(recipe, batch_size=whole)  # every worker takes as many rows
