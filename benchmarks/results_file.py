@@ -15,6 +15,8 @@ def save(name: str, measured: dict[str, Any]) -> Path:
     day = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d")
     path = RESULTS / f"{day}-{name}.json"
     RESULTS.mkdir(exist_ok=True)
-    path.write_text(json.dumps(measured | provenance.record(), indent=1) + "\n")
+    record = provenance.record()
+    record["command"] = " ".join(word.rsplit("/", 1)[-1] for word in record["command"].split())  # without local folders
+    path.write_text(json.dumps(measured | record, indent=1) + "\n")
     print(f"wrote {path.relative_to(RESULTS.parent.parent)}")
     return path
