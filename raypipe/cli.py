@@ -172,9 +172,9 @@ def _overview() -> str:
 def _value_of(flag: str, words: Sequence[str]) -> str | None:
     """The flag's last value, as the parser takes it."""
     value = None
-    for word, after in zip(words, [*words[1:], None], strict=True):
-        if word == flag:
-            value = after
+    for place, word in enumerate(words):
+        if word == flag and place + 1 < len(words):
+            value = words[place + 1]
         elif word.startswith(flag + "="):
             value = word[len(flag) + 1 :]
     return value

@@ -5,9 +5,11 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import read_jsonl, sentences, write_jsonl
 from hub_server import HubServer
@@ -163,10 +165,9 @@ def test_doctor_answers(tmp_path):
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """A Ray cluster with a job server and token authentication, in a process of its own."""
+    import contextlib
     import secrets
-    import signal
     import socket
-    import time
     import urllib.error
     import urllib.request
 
@@ -208,25 +209,28 @@ def cluster(tmp_path_factory):
             assert head.poll() is None and time.monotonic() < deadline, "the cluster did not start"
             time.sleep(0.5)
     yield address, authentication
-    head.send_signal(signal.SIGTERM)
-    try:
-        head.wait(30)
-    except subprocess.TimeoutExpired:
-        os.killpg(head.pid, signal.SIGKILL)  # the group that this fixture started
-        head.wait(10)
+    started = [*psutil.Process(head.pid).children(recursive=True), psutil.Process(head.pid)]
+    for process in started:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, alive = psutil.wait_procs(started, timeout=10)
+    for process in alive:
+        process.kill()
+    head.wait(10)
     shutil.rmtree(short, ignore_errors=True)
 
 
 def submit(cluster, *entry: str) -> subprocess.CompletedProcess[str]:
+    """A job through Ray's own command; asked again while a new cluster's agent is not up."""
     address, authentication = cluster
     ray = str(Path(sys.executable).parent / "ray")
-    return subprocess.run(
-        [ray, "job", "submit", "--address", address, "--working-dir", str(ROOT), "--", *entry],
-        env=os.environ | authentication,
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
+    command = [ray, "job", "submit", "--address", address, "--working-dir", str(ROOT), "--", *entry]
+    for _ in range(20):
+        done = subprocess.run(command, env=os.environ | authentication, capture_output=True, text=True, timeout=400)
+        if "No available agent" not in done.stderr:
+            break
+        time.sleep(2)
+    return done
 
 
 def test_jobs_on_a_cluster(cluster, tmp_path, tiny_model):

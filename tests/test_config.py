@@ -176,7 +176,9 @@ def test_refusals_say_what_was_got_and_what_was_expected(
 
 @pytest.mark.parametrize(("kind", "values"), ACCEPTED)
 def test_the_edges_of_what_is_allowed_are_allowed(kind: type[CommonConfig], values: dict[str, Any]) -> None:
-    make(kind, **values).validate()
+    config = make(kind, **values)
+    config.validate()
+    assert {name: getattr(config, name) for name in values} == values
 
 
 def test_remedies_are_in_the_message() -> None:
@@ -403,3 +405,8 @@ def test_help_shows_every_flag_and_no_secret(
     for field in dataclasses.fields(kind):
         assert f"--{field.name.replace('_', '-')}" in shown
     assert TOKEN not in shown
+
+
+def test_no_flags_at_all() -> None:
+    assert parse("doctor", []) == DoctorConfig()
+    assert parse("demo", ["--num-cpus", "1"]).num_cpus == 1

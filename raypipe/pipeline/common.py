@@ -62,12 +62,6 @@ def finished_output(mark: str, config: CommonConfig, outputs: list[str]) -> dict
     return finished if all(storage.exists(output) for output in outputs) else None
 
 
-def write_text(path: str, text: str) -> None:
-    """Write a file into a staging folder."""
-    with open(path, "w", encoding="utf8", newline="") as file:
-        file.write(text)
-
-
 def write_json(path: str, value: Any) -> None:
     """Write a JSON file into a staging folder."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    storage.write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")

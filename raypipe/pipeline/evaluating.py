@@ -13,7 +13,7 @@ from raypipe import hub, provenance, storage
 from raypipe.config import EvaluateConfig, ScoringConfig
 from raypipe.errors import ConfigError, DataError
 from raypipe.hub import Source
-from raypipe.pipeline.common import Clock, finished_output, hf_token, write_json, write_text
+from raypipe.pipeline.common import Clock, finished_output, hf_token, write_json
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import ID, LABEL, TEXT, StageResult
 from raypipe.splits import Splits
@@ -181,7 +181,7 @@ def score_and_write(
             "labels": labels,
             "errors": _lines(predictions, hardest(scored)),
         }
-        write_text(os.path.join(stage, out.page), pages.evaluate_page(metrics, details))
+        storage.write_text(os.path.join(stage, out.page), pages.evaluate_page(metrics, details))
         write_json(os.path.join(stage, out.metrics), metrics)
     for notice in metrics["notices"]:
         say(notice)

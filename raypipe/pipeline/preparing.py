@@ -8,7 +8,7 @@ import numpy as np
 from raypipe import __version__, hub, provenance, storage
 from raypipe.config import PrepareConfig
 from raypipe.errors import ConfigError, DataError
-from raypipe.pipeline.common import Clock, finished_output, hf_token, write_json, write_text
+from raypipe.pipeline.common import Clock, finished_output, hf_token, write_json
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import DATASET_FILES, TEST, TRAIN, UNUSABLE, StageResult
 
@@ -164,10 +164,10 @@ class _Job:
             with self.clock("write"):
                 write.write(dataset, table, stage, out.name)
             report = self._report(table, facts)
-            write_text(os.path.join(stage, out.dataset, "README.md"), cards.dataset_card(report))
+            storage.write_text(os.path.join(stage, out.dataset, "README.md"), cards.dataset_card(report))
             written = [*out.rows, *(f"{out.dataset}/{file}" for file in DATASET_FILES)]
             report["sha256"]["outputs"] = {name: storage.sha256(os.path.join(stage, name)) for name in written}
-            write_text(os.path.join(stage, out.page), pages.prepare_page(report))
+            storage.write_text(os.path.join(stage, out.page), pages.prepare_page(report))
             write_json(os.path.join(stage, out.mark_name), report)
         return report
 

@@ -10,7 +10,7 @@ from raypipe.config import EvaluateConfig, TrainConfig
 from raypipe.errors import ConfigError
 from raypipe.hub import Source
 from raypipe.pipeline import evaluating
-from raypipe.pipeline.common import Clock, finished_output, hf_token, write_json, write_text
+from raypipe.pipeline.common import Clock, finished_output, hf_token, write_json
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import TEST, TRAIN, StageResult
 
@@ -119,7 +119,7 @@ class _Run:
             storage.write_text(storage.absolute(config.wandb_output), page)
         with storage.staged(self.folder, "run.json", ["metrics.json", "report.html"]) as stage:
             write_json(os.path.join(stage, "metrics.json"), metrics)
-            write_text(os.path.join(stage, "report.html"), page)
+            storage.write_text(os.path.join(stage, "report.html"), page)
             write_json(os.path.join(stage, "run.json"), run)
         if config.hf_model_name is not None:
             outputs["published"] = self._push(model.name, config.hf_model_name)
@@ -166,7 +166,7 @@ class _Run:
                 for name in ("model", "wandb"):
                     os.makedirs(os.path.join(stage, "made", name), exist_ok=True)
                     os.replace(os.path.join(stage, "made", name), os.path.join(stage, name))
-                write_text(os.path.join(stage, "config.toml"), _as_toml(config))
+                storage.write_text(os.path.join(stage, "config.toml"), _as_toml(config))
             storage.remove(storage.join(self.folder, ".ray"))
         return outcome, rows, cut
 
