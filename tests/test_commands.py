@@ -173,10 +173,10 @@ def cluster(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("cluster")
     (folder / "token").write_text(secrets.token_hex(16))
-    with socket.socket() as first, socket.socket() as second:
-        first.bind(("127.0.0.1", 0))
-        second.bind(("127.0.0.1", 0))
-        port, dashboard = first.getsockname()[1], second.getsockname()[1]
+    with socket.socket() as first, socket.socket() as second, socket.socket() as third:
+        for free in (first, second, third):
+            free.bind(("127.0.0.1", 0))
+        port, dashboard, agent = (free.getsockname()[1] for free in (first, second, third))
     authentication = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder / "token")}
     authentication["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # a job's `python`
     short = Path("/tmp") / f"rp{os.getpid()}"  # Ray's sockets have a limit of 107 characters
@@ -190,6 +190,7 @@ def cluster(tmp_path_factory):
             f"--port={port}",
             "--dashboard-host=127.0.0.1",
             f"--dashboard-port={dashboard}",
+            f"--dashboard-agent-listen-port={agent}",  # the fixed default may belong to another Ray of this machine
             "--num-cpus=2",
             f"--temp-dir={short}",
         ],
