@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -118,8 +119,13 @@ def check_target(target: str | None, kind: Kind, token: str | None) -> None:
 def push(folder: str, target: str, kind: Kind, token: str | None, message: str) -> str:
     """Send a folder's files to a repository in one commit (created private if new), or copy them to a folder.
 
+    ``folder`` may be an address; its files then pass through a temporary folder.
     Returns ``user/name@commit``, or the folder's path. Tries again on transient errors; raises StageError.
     """
+    if storage.is_uri(folder):
+        with tempfile.TemporaryDirectory() as local:
+            storage.download(folder, local)
+            return push(local, target, kind, token, message)
     if not is_repository(target):
         path = storage.absolute(target)
         storage.upload(folder, path)

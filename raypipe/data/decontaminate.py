@@ -24,12 +24,14 @@ def decontaminate(
     blocks = dataset.to_arrow_refs()
     encode = ray.remote(num_returns=2)(_encode)
     encoded = [encode.remote(block, vectors.vocabulary, vectors.analyzer) for block in blocks]
-    keys = np.concatenate(ray.get([key for _, key in encoded]))  # (foreign rows, 3): order, high, low
+    shard_keys = ray.get([key for _, key in encoded])  # (shard rows, 3) each: order, high, low
+    keys = np.concatenate(shard_keys)
     join = ray.remote(similarity.cross_join)
     hits: list[tuple[int, float, int]] = []  # row, cosine, foreign order
     for rows, shard in zip(vectors.rows, vectors.shards, strict=True):
-        foreign = np.split(keys[:, 0], np.cumsum(ray.get([_rows.remote(m) for m, _ in encoded]))[:-1])
-        for orders, pairs in zip(foreign, ray.get([join.remote(shard, m, threshold) for m, _ in encoded]), strict=True):
+        found = ray.get([join.remote(shard, foreign, threshold) for foreign, _ in encoded])
+        for shard_key, pairs in zip(shard_keys, found, strict=True):
+            orders = shard_key[:, 0]
             hits += zip(rows[pairs.left].tolist(), pairs.cosine.tolist(), orders[pairs.right].tolist(), strict=True)
     first_with_key = {(high, low): order for order, high, low in keys[np.argsort(-keys[:, 0])].tolist()}
     for row in table.alive.tolist():
@@ -51,8 +53,3 @@ def _encode(block, vocabulary, analyzer):  # type: ignore[no-untyped-def]
     usable = block.filter(pa.array([reason == "" for reason in block["reason"].to_pylist()], pa.bool_()))
     matrix = tfidf.unit_rows(tfidf.count_terms(usable["text"].to_pylist(), analyzer), vocabulary)
     return matrix, np.column_stack([usable[c].to_numpy() for c in ("order", "key_high", "key_low")])
-
-
-@ray.remote
-def _rows(matrix) -> int:  # type: ignore[no-untyped-def]
-    return matrix.shape[0]

@@ -44,8 +44,9 @@ def evaluate(config: EvaluateConfig) -> StageResult:
             rows = of_files(
                 str(config.input_dir), str(config.filename), config.text, config.subject_column, out.predictions_path
             )
-        made_from = {"data_fingerprint": rows.fingerprint, "model_fingerprint": hub.fingerprint(model)}
-        if finished is not None and any(finished[key] != value for key, value in made_from.items()):
+        if finished is not None and (
+            finished["data_fingerprint"] != rows.fingerprint or finished["model_fingerprint"] != hub.fingerprint(model)
+        ):
             raise ConfigError("--resume with changed rows or model", "those of the finished evaluation", "--overwrite")
         metrics = finished or score_and_write(rows, model, token, config, out, config.baselines, clock)
     status = "skipped" if finished else "done"

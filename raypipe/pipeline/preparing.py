@@ -44,22 +44,11 @@ def prepare(config: PrepareConfig) -> StageResult:
     outputs = out.paths()
     if config.target_hf_dataset is not None:
         message = f"{report['kept']} rows prepared by raypipe {__version__}"
-        outputs["published"] = publish(outputs["dataset"], config.target_hf_dataset, token, message)
+        outputs["published"] = hub.push(outputs["dataset"], config.target_hf_dataset, "dataset", token, message)
     counts = {key: report[key] for key in ("rows_in", "kept", "removed")} | report["splits"]
     return StageResult(
         "prepare", config.hash(), "skipped" if finished else "done", outputs, counts, seconds=job.clock.total()
     )
-
-
-def publish(dataset: str, target: str, token: str | None, message: str) -> str:
-    """Send the finished dataset folder to its repository or folder; returns where it went."""
-    import tempfile
-
-    if not storage.is_uri(dataset):
-        return hub.push(dataset, target, "dataset", token, message)
-    with tempfile.TemporaryDirectory() as local:
-        storage.download(dataset, local)
-        return hub.push(local, target, "dataset", token, message)
 
 
 class _Outputs:

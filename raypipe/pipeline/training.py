@@ -171,12 +171,7 @@ class _Run:
         return outcome, rows, cut
 
     def _push(self, model: str, target: str) -> str:
-        message = f"fine-tuned by raypipe {__version__}"
-        if not storage.is_uri(model):
-            return hub.push(model, target, "model", self.token, message)
-        with tempfile.TemporaryDirectory() as local:
-            storage.download(model, local)
-            return hub.push(local, target, "model", self.token, message)
+        return hub.push(model, target, "model", self.token, f"fine-tuned by raypipe {__version__}")
 
 
 def _evaluate_only(config: TrainConfig) -> StageResult:
