@@ -133,7 +133,7 @@ class PrepareConfig(CommonConfig):
     """Share of each class that goes to test."""
     max_bad_fraction: float = 0.05
     """Share of unusable rows (bad JSON, no text, no label, empty text) above which nothing is written."""
-    block_rows: int = 20_000
+    block_rows: int = 50_000
     """Rows of one block of the reader and of the join; bounds a task's memory, never changes the result."""
 
     def validate(self) -> None:

@@ -9,6 +9,7 @@ building the same terms as Python strings.
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 import scipy.sparse as sp
@@ -116,7 +117,7 @@ class _Dictionary:
     def terms(self) -> list[str]:
         text = self.pool[: self.pool_ends[-1]].tobytes().decode("utf-32-le", "surrogatepass")
         ends = self.pool_ends.tolist()
-        return [text[start:end] for start, end in zip(ends[:-1], ends[1:], strict=True)]
+        return [text[start:end] for start, end in pairwise(ends)]
 
     def counts(self) -> sp.csr_matrix:
         columns = np.concatenate([np.empty(0, np.int32), *(part[0] for part in self.parts)])

@@ -4,7 +4,7 @@ import gzip
 import json
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import fsspec
@@ -20,6 +20,7 @@ from raypipe.data.records import FORMATS, Record
 from raypipe.errors import DataError
 
 PIECE_BYTES = 16 << 20  # a JSONL file is read in pieces of this size, one task each
+BLOCK_CHARACTERS = 16 << 20  # characters of text after which a block ends, however few its rows
 LINE_BITS = 40  # order = file number << LINE_BITS | line
 PEEKED_ROWS = 200  # records looked at on the driver, to refuse a wrong column before work starts
 
@@ -55,21 +56,47 @@ def find(folder: str, pattern: str) -> list[str]:
 
 
 def ingest(
-    folder: str, files: list[str], text_column: str, label_column: str | None, block_rows: int
+    folder: str,
+    files: list[str],
+    text_column: str,
+    label_column: str | None,
+    block_rows: int,
+    kept_at: Callable[[str, str], str] | None = None,
 ) -> "ray.data.Dataset":
     """Rows of all files as a materialised Ray dataset with the columns of SCHEMA, in file order.
 
-    Raises DataError where the first records have no such column.
+    With ``kept_at`` (name and ending to a path; see ``tasks.Work.place``) each piece is also kept as a file, and read
+    from it where it is there. Raises DataError where the first records have no such column.
     """
     peek(folder, files, text_column, label_column)
     pieces = [piece for number, name in enumerate(files) for piece in _pieces(storage.join(folder, name), number)]
+    pieces = [
+        piece | {"kept_at": kept_at(f"ingest/{number:05d}", "arrow") if kept_at else ""}
+        for number, piece in enumerate(pieces)
+    ]
 
     def read(batch: pa.Table) -> Iterator[pa.Table]:
         for piece in batch.to_pylist():
-            yield from _tables(_read_piece(piece, text_column, label_column, block_rows), piece["file"], block_rows)
+            rows = _read_piece(piece, text_column, label_column, block_rows)
+            yield from _kept(piece["kept_at"], _tables(rows, piece["file"], block_rows))
 
     source = ray.data.from_items(pieces, override_num_blocks=len(pieces))
     return source.map_batches(read, batch_format="pyarrow", batch_size=None, zero_copy_batch=True).materialize()
+
+
+def _kept(path: str, made: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """The tables of a piece, out of the file at ``path`` or, made now, into it; without a path just made."""
+    if not path:
+        yield from made
+    elif storage.exists(path):
+        with fsspec.open(path, "rb") as file, pa.ipc.open_stream(file) as reader:
+            for batch in reader:
+                yield pa.Table.from_batches([batch])
+    else:
+        with storage.writing(path) as file, pa.ipc.new_stream(file, SCHEMA) as writer:
+            for table in made:
+                writer.write_table(table)
+                yield table
 
 
 def checksums(folder: str, files: list[str]) -> dict[str, str]:
@@ -186,6 +213,7 @@ def _read_parquet(path: str, text_column: str, label_column: str | None, batch_r
 def _tables(rows: Iterable[Record], file: int, block_rows: int) -> Iterator[pa.Table]:
     block: list[tuple[Any, ...]] = []
     known: set[str] = set()
+    characters = 0
     for row in rows:
         new = [c for c in row.columns if c not in known]
         known.update(new)
@@ -204,10 +232,12 @@ def _tables(rows: Iterable[Record], file: int, block_rows: int) -> Iterator[pa.T
                 json.dumps(new) if new else "",
             )
         )
-        if len(block) >= block_rows:
+        characters += len(row.text)
+        if len(block) >= block_rows or characters >= BLOCK_CHARACTERS:
             yield _table(block)
-            block = []
-    yield _table(block)
+            block, characters = [], 0
+    if block:
+        yield _table(block)
 
 
 def _table(block: list[tuple[Any, ...]]) -> pa.Table:

@@ -1,5 +1,6 @@
 """prepare: raw rows to a clean, balanced, split dataset."""
 
+import json
 import os
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from raypipe import __version__, hub, provenance, storage
 from raypipe.config import PrepareConfig
-from raypipe.errors import ConfigError, DataError
+from raypipe.errors import ConfigError, DataError, RaypipeError
 from raypipe.pipeline.common import Clock, finished_output, hf_token, write_json
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import DATASET_FILES, TEST, TRAIN, UNUSABLE, StageResult
@@ -107,13 +108,49 @@ class _Job:
         return sums
 
     def run(self) -> dict[str, Any]:
-        """All stages in their order; returns the report that completes the output."""
+        """All stages, going on where a killed run stopped under --resume; returns the report, which completes them.
+
+        What finished tasks made is kept beside the output until it is complete, unless the input is at fault.
+        """
+        work = self._open_work()
+        try:
+            report = self._stages(work)
+        except RaypipeError as error:
+            if error.exit_code == 2:
+                storage.remove(work.folder)
+            raise
+        storage.remove(work.folder)
+        return report
+
+    def _open_work(self) -> Any:
+        """The folder of finished tasks; empty but for --resume. Raises ConfigError where it is of another job."""
+        from raypipe.data import ingest
+        from raypipe.data.tasks import Work
+
+        folder = storage.join(self.out.folder, f".{self.out.name}.work")
+        plan_path = storage.join(folder, "plan.json")
+        plan = {"config_hash": self.config.hash(), "inputs": self.checksums}
+        layout = {"block_rows": self.config.block_rows, "piece_bytes": ingest.PIECE_BYTES, "raypipe": __version__}
+        if storage.exists(plan_path):
+            old = json.loads(storage.read_text(plan_path))
+            if self.config.resume and old["plan"] != plan:
+                raise ConfigError(
+                    f"--resume with another configuration or input than the unfinished {self.out.mark}",
+                    "the same flags and files",
+                    "run without --resume to begin anew",
+                )
+            if not self.config.resume or old["layout"] != layout:
+                storage.remove(folder)
+        storage.write_text(plan_path, json.dumps({"plan": plan, "layout": layout}))
+        return Work(folder)
+
+    def _stages(self, work: Any) -> dict[str, Any]:
         from raypipe.data import balance, decontaminate, dedup, ingest, labels, split, vectorise
         from raypipe.data.table import TO_TRAIN, Table
 
         config, clock = self.config, self.clock
         with clock("ingest"):
-            dataset = ingest.ingest(self.source, self.files, config.text, config.subject, config.block_rows)
+            dataset = ingest.ingest(self.source, self.files, config.text, config.subject, config.block_rows, work.place)
             table = Table.of(dataset, self.files)
             _refuse_bad_input(table, config.max_bad_fraction)
             say(f"{len(table.order):,} rows read, {len(table.alive):,} of them usable")
@@ -121,16 +158,17 @@ class _Job:
             labels.filter_labels(table, self.renames, config)
         with clock("vectorise"):
             analyzer = vectorise.choose_analyzer(table, config)
-            vectors = vectorise.vectorise(dataset, table, analyzer)
+            vectors = vectorise.vectorise(table, analyzer, work)
             say(f"{len(table.alive):,} rows vectorised as {analyzer.kind} n-grams {analyzer.ngram_range}")
         if self.decontaminated is not None:
             with clock("decontaminate"):
                 decontaminate.decontaminate(
-                    table, vectors, *self.decontaminated, config.text, config.similarity_threshold, config.block_rows
+                    table, vectors, *self.decontaminated, config.text, config.similarity_threshold, work
                 )
         with clock("join"):
             threshold = config.similarity_threshold
-            featureless = dedup.dedup(table, vectors, threshold, config.on_conflict, config.block_rows)
+            featureless = int(table.is_alive[vectors.featureless].sum())
+            dedup.dedup(table, vectors, threshold, config.on_conflict, config.block_rows, work)
             say(f"{len(table.alive):,} rows left without duplicates")
         with clock("split"):
             if config.balance_scope == "all":
@@ -142,17 +180,17 @@ class _Job:
             "analyzer": f"{analyzer.kind} n-grams {analyzer.ngram_range[0]} to {analyzer.ngram_range[1]}",
             "rows_without_features": featureless,
         }
-        return self._write(dataset, table, facts)
+        return self._write(table, facts, work)
 
-    def _write(self, dataset: Any, table: Any, facts: dict[str, Any]) -> dict[str, Any]:
+    def _write(self, table: Any, facts: dict[str, Any], work: Any) -> dict[str, Any]:
         from raypipe.data import write
         from raypipe.report import cards, pages
 
         out = self.out
         with storage.staged(out.folder, out.mark_name, [*out.rows, out.dataset, out.page]) as stage:
             with self.clock("write"):
-                write.write(dataset, table, stage, out.name)
-            report = self._report(table, facts)
+                write.write(table, stage, out.name, work)
+            report = self._report(table, facts) | {"tasks": work.counts}
             storage.write_text(os.path.join(stage, out.dataset, "README.md"), cards.dataset_card(report))
             written = [*out.rows, *(f"{out.dataset}/{file}" for file in DATASET_FILES)]
             report["sha256"]["outputs"] = {name: storage.sha256(os.path.join(stage, name)) for name in written}
