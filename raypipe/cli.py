@@ -66,9 +66,6 @@ def main(argv: Sequence[str] | None = None, command: str | None = None) -> NoRet
             from raypipe import tokens
 
             code = _run(command, words, answer)
-        except RaypipeError as error:
-            print(f"raypipe {command}: {tokens.redact(str(error))}", file=sys.stderr)
-            code = error.exit_code
         except KeyboardInterrupt:
             print(f"raypipe {command}: interrupted", file=sys.stderr)
             code = 1

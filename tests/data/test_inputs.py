@@ -261,3 +261,16 @@ def test_texts_that_are_equal_but_for_form_and_space(prepare_rows):
         ("raw.jsonl:42", "exact_duplicate", 1.0)
     ]
     assert Counter(r["text"] for r in read_jsonl(out["folder"] / "set_removed.jsonl"))[" café au lait\r\n"] == 1
+
+
+def test_a_broken_file_found_by_a_worker_is_one_clear_line(local_ray, tmp_path, capfd):
+    write_jsonl(tmp_path / "in" / "0.jsonl", FILLER * 6)  # enough rows that the door does not open the next file
+    (tmp_path / "in" / "cut.jsonl.gz").write_bytes(gzip.compress(ONE * 500)[:-9])
+    words = ["prepare", "-i", str(tmp_path / "in"), "-f", "*", "-o", str(tmp_path / "out" / "set.jsonl")]
+    with pytest.raises(SystemExit) as caught:
+        cli.main(words)
+    out, err = capfd.readouterr()
+    assert (caught.value.code, out) == (2, "")
+    assert "Traceback" not in err and "ray.exceptions" not in err
+    said = [line for line in err.splitlines() if line.startswith("raypipe prepare: ")]
+    assert len(said) == 1 and "cut.jsonl.gz cannot be decompressed" in said[0] and said[0].endswith("a whole gzip file")

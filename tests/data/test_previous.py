@@ -13,7 +13,7 @@ import pytest
 from conftest import read_jsonl, sentences, write_jsonl
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from raypipe import ConfigError, DataError
+from raypipe import ConfigError, DataError, PrepareConfig
 from raypipe.core import text as core_text
 from raypipe.schema import UNUSABLE
 
@@ -253,6 +253,13 @@ def test_what_is_refused_and_what_resume_notices(prepare_rows, tmp_path):
     (earlier / "set_report.json").write_text("{")
     with pytest.raises(ConfigError, match="cannot be read"):
         prepare_rows(None, previous=str(earlier / "set"))
+
+
+@pytest.mark.parametrize("stem", ["", "earlier/", ".jsonl"])
+def test_a_name_that_cannot_be_an_output(stem):
+    config = PrepareConfig(input_dir="d", input_filename="f.jsonl", output_filename="o.jsonl", previous=stem)
+    with pytest.raises(ConfigError, match="--previous"):
+        config.validate()
 
 
 def test_an_earlier_set_in_memory_storage(prepare_rows):
