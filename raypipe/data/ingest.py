@@ -1,6 +1,7 @@
 """Read raw files into rows, in parallel, each with its place in file order; a bad line is a row with a reason."""
 
 import gzip
+import io
 import json
 import os
 import zlib
@@ -164,8 +165,11 @@ def _read_piece(piece: dict[str, Any], text_column: str, label_column: str | Non
     if path.endswith(".parquet"):
         yield from _read_parquet(path, text_column, label_column, batch_rows)
     elif path.endswith(".csv"):
-        with fsspec.open(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            yield from records.parse_csv(file, text_column, label_column)
+        with fsspec.open(path, "rb") as binary:
+            records.refuse_other_bytes(binary.read(records.START_BYTES), os.path.basename(path))
+            binary.seek(0)
+            file = io.TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape", newline="")
+            yield from records.parse_csv(file, text_column, label_column, os.path.basename(path))
     else:
         try:
             for number, raw in _lines(piece):
@@ -173,7 +177,8 @@ def _read_piece(piece: dict[str, Any], text_column: str, label_column: str | Non
                 if record is not None:
                     yield record
         except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-            raise DataError(f"{os.path.basename(path)} cannot be decompressed: {error}", "a whole gzip file") from None
+            why = str(error).split("(b'")[0].strip()  # gzip quotes the first bytes of what it read
+            raise DataError(f"{os.path.basename(path)} cannot be decompressed: {why}", "a whole gzip file") from None
 
 
 def _lines(piece: dict[str, Any]) -> Iterator[tuple[int, bytes]]:
@@ -189,25 +194,49 @@ def _lines(piece: dict[str, Any]) -> Iterator[tuple[int, bytes]]:
             raw = file.readline()
             if not raw:
                 return
+            if position == 0:
+                records.refuse_other_bytes(raw, os.path.basename(piece["path"]))
             yield number, raw
             position += len(raw)
             number += 1
 
 
 def _read_parquet(path: str, text_column: str, label_column: str | None, batch_rows: int) -> Iterator[Record]:
+    name = os.path.basename(path)
     with fsspec.open(path, "rb") as file:
         try:
             table = pq.ParquetFile(file)
-        except pa.ArrowInvalid as error:
-            raise DataError(f"{os.path.basename(path)} is not Parquet: {error}", "a Parquet file") from None
-        names = table.schema_arrow.names
-        wanted = [c for c in (text_column, label_column) if c in names]
-        number = 0
-        for batch in table.iter_batches(batch_size=batch_rows, columns=wanted):
-            for values in batch.to_pylist():
-                number += 1
-                record = records.from_values(values, number, text_column, label_column)
-                yield record._replace(columns=names)
+            names = table.schema_arrow.names
+            records.refuse_twice(names, name, text_column, label_column)
+            wanted = [c for c in (text_column, label_column) if c in names]
+            number = 0
+            for batch in table.iter_batches(batch_size=batch_rows, columns=wanted):
+                for values in _values(batch):
+                    number += 1
+                    record = records.from_cells(values, number, text_column, label_column)
+                    yield record._replace(columns=names)
+        except (pa.ArrowInvalid, OSError) as error:
+            if getattr(error, "errno", None) is not None:
+                raise  # the disk or the network is at fault, not the file
+            reason = str(error).splitlines()[0]
+            raise DataError(f"{name} cannot be read as Parquet: {reason}", "a whole Parquet file") from None
+
+
+def _values(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    """The rows of a batch; bytes that are no UTF-8 come as surrogates, as from a CSV file."""
+    try:
+        return batch.to_pylist()
+    except UnicodeDecodeError:
+        return [
+            {n: v.decode(errors="surrogateescape") if isinstance(v, bytes) else v for n, v in row.items()}
+            for row in pa.table({n: _as_bytes(c) for n, c in zip(batch.schema.names, batch, strict=True)}).to_pylist()
+        ]
+
+
+def _as_bytes(column: pa.Array) -> pa.Array:
+    column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    return column.cast(pa.large_binary()) if is_text else column
 
 
 def _tables(rows: Iterable[Record], file: int, block_rows: int) -> Iterator[pa.Table]:

@@ -31,7 +31,11 @@ def prepare(config: PrepareConfig) -> StageResult:
     with session(config):
         target = config.target_hf_dataset
         require_shared(
-            job.source, out.folder, config.decontaminate, None if hub.is_repository(target or "") else target
+            job.source,
+            out.folder,
+            config.decontaminate,
+            config.previous,
+            None if hub.is_repository(target or "") else target,
         )
         job.checksums = ingest.checksums(job.source, job.files) | job.checksums_of_flags()
         if finished is not None and finished["sha256"]["inputs"] != job.checksums:
@@ -42,6 +46,8 @@ def prepare(config: PrepareConfig) -> StageResult:
             )
         report = finished or job.run()
     console.prepare_table(report)
+    for notice in report["notices"]:
+        say(f"notice: {notice}")
     outputs = out.paths()
     if config.target_hf_dataset is not None:
         message = f"{report['kept']} rows prepared by raypipe {__version__}"
@@ -74,7 +80,7 @@ class _Job:
     """One run of the stages; made on the driver, with everything refused at the door that can be."""
 
     def __init__(self, config: PrepareConfig, out: _Outputs) -> None:
-        from raypipe.data import ingest, labels
+        from raypipe.data import ingest, labels, previous
 
         self.config, self.out, self.clock = config, out, Clock()
         self.source = storage.absolute(config.input_dir)
@@ -89,6 +95,7 @@ class _Job:
                     "outputs apart from inputs",
                     "another -o, or a narrower -f",
                 )
+        self.earlier = previous.locate(config.previous, config.output_filename, config.resume)
         self.decontaminated: tuple[str, list[str]] | None = None  # folder and files
         if config.decontaminate is not None:
             path = storage.absolute(config.decontaminate)
@@ -105,6 +112,8 @@ class _Job:
             sums[f"--label-map {os.path.basename(self.config.label_map)}"] = storage.sha256(self.config.label_map)
         if self.decontaminated is not None:
             sums |= {f"--decontaminate {name}": s for name, s in ingest.checksums(*self.decontaminated).items()}
+        if self.earlier is not None:
+            sums |= self.earlier.checksums()
         return sums
 
     def run(self) -> dict[str, Any]:
@@ -145,10 +154,11 @@ class _Job:
         return Work(folder)
 
     def _stages(self, work: Any) -> dict[str, Any]:
-        from raypipe.data import balance, decontaminate, dedup, ingest, labels, split, vectorise
+        from raypipe.data import balance, decontaminate, dedup, ingest, labels, previous, split, vectorise
         from raypipe.data.table import TO_TRAIN, Table
 
         config, clock = self.config, self.clock
+        former = previous.read(self.earlier)
         with clock("ingest"):
             dataset = ingest.ingest(self.source, self.files, config.text, config.subject, config.block_rows, work.place)
             table = Table.of(dataset, self.files)
@@ -171,12 +181,15 @@ class _Job:
             dedup.dedup(table, vectors, threshold, config.on_conflict, config.block_rows, work)
             say(f"{len(table.alive):,} rows left without duplicates")
         with clock("split"):
+            past = previous.recognise(table, former)
             if config.balance_scope == "all":
-                balance.balance(table, table.alive, config)
-            split.split(table, config.test_fraction, config.seed)
+                balance.balance(table, table.alive, config, past)
+            short = split.split(table, config.test_fraction, config.seed, past)
             if config.balance_scope == "train":
-                balance.balance(table, np.flatnonzero(table.side == TO_TRAIN), config)
+                balance.balance(table, np.flatnonzero(table.side == TO_TRAIN), config, past)
+            previous.explain(table, past)
         facts = {
+            "previous": None if self.earlier is None else previous.account(table, former, past, short),
             "analyzer": f"{analyzer.kind} n-grams {analyzer.ngram_range[0]} to {analyzer.ngram_range[1]}",
             "rows_without_features": featureless,
         }
@@ -199,6 +212,7 @@ class _Job:
         return report
 
     def _report(self, table: Any, facts: dict[str, Any]) -> dict[str, Any]:
+        from raypipe.data import previous
         from raypipe.data.table import TO_TEST, TO_TRAIN
 
         sizes = {
@@ -218,7 +232,7 @@ class _Job:
             "splits": splits,
             "removed": table.reasons(),
             "classes": classes,
-            "notices": _notices(table, classes, facts),
+            "notices": _notices(table, classes, facts, self.config) + previous.notices(self.earlier, facts["previous"]),
             **facts,
             "relabelled_by_majority": table.relabelled,
             "extra_columns": table.extra_columns_without(self.config.text, self.config.subject),
@@ -243,12 +257,14 @@ def _refuse_bad_input(table: Any, max_bad_fraction: float) -> None:
         )
 
 
-def _notices(table: Any, classes: dict[str, dict[str, int]], facts: dict[str, Any]) -> list[str]:
+def _notices(table: Any, classes: dict[str, dict[str, int]], facts: dict[str, Any], config: PrepareConfig) -> list[str]:
     """What a reader of the report should know beside the numbers."""
     single = [name for name, c in classes.items() if c[TRAIN] == 1 and c[TEST] == 0]
     gone = [name for name, c in classes.items() if c[TRAIN] + c[TEST] == 0]
     lists = sum("multi-label" in detail for detail in table.ingest_details)
     notices = {
+        "more than a tenth of the letters belong to scripts without spaces, so --analyzer auto took "
+        + facts["analyzer"]: config.analyzer == "auto" and not facts["analyzer"].startswith("word"),
         f"{len(single)} class(es) with one row, which is in train: {', '.join(single[:10])}": single,
         f"{len(gone)} class(es) with no row left: {', '.join(gone[:10])}": gone,
         f"{facts['rows_without_features']} rows have no feature and are never near-duplicates": facts[
