@@ -135,6 +135,38 @@ def test_texts_through_the_whole_ground_floor_equal_the_oracle(threshold: float)
     law()
 
 
+@pytest.mark.parametrize("threshold", [0.3, 0.6, 0.9])
+def test_block_by_block_equals_all_pairs_at_once(threshold: float) -> None:
+    """What data.dedup does with tasks, in a loop: the same verdict as the rule over the whole graph."""
+
+    @settings(FEW, max_examples=60)
+    @given(st.lists(WORDS, min_size=1, max_size=16), st.lists(st.integers(0, 4), min_size=16, max_size=16), st.data())
+    def law(words: list[list[str]], texts: list[int], data: st.DataObject) -> None:
+        rows = unit_rows([" ".join(w) for w in words])
+        size = len(words)
+        text = np.array(texts[:size]) + 100 * np.arange(size) * data.draw(st.booleans())
+        text = np.unique(text, return_inverse=True)[1]
+        cuts = sorted(data.draw(st.lists(st.integers(0, size), max_size=4)))
+        blocks = [np.arange(a, b) for a, b in pairwise([0, *cuts, size])]
+        near, kept = keep.Nearest(size), np.zeros(size, bool)
+        for k, block in enumerate(blocks):
+            for earlier in blocks[:k]:
+                others = earlier[kept[earlier]]
+                row, other, cosine = keep.nearest(similarity.cross_join(rows[block], rows[others], threshold))
+                near.update(block[row], others[other], cosine)
+            chosen = block[~np.isin(text[block], text[kept])]
+            result = similarity.keep_join(rows[chosen], threshold, text[chosen], near.row[chosen] >= 0)
+            row, other, cosine = keep.nearest(result.pairs)
+            near.update(chosen[row], chosen[other], cosine)
+            kept[chosen[result.kept]] = True
+        found = keep.verdict(text, kept, near.row, near.cosine)
+        vector = np.where(np.diff(rows.indptr) > 0, np.arange(size), -1)
+        graph = keep.symmetric(*similarity.self_join(rows, threshold), size)
+        assert as_list(found) == as_list(keep.keep_rule(vector, text, *graph))
+
+    law()
+
+
 def test_a_chain_of_near_duplicates_is_not_contracted() -> None:
     size = 9
     chain = {(i + 1, i): 0.9 for i in range(size - 1)}
