@@ -1,6 +1,7 @@
 """The decisions and the texts meet: rows, ledger and CSV files, formatted in parallel, written in file order."""
 
 import csv
+import functools
 import io
 import json
 import os
@@ -12,13 +13,21 @@ import pyarrow as pa
 import ray
 
 from raypipe import schema
+from raypipe.data import private
 from raypipe.data.table import REMOVED, TO_TEST, TO_TRAIN, Table, row_id
 from raypipe.errors import StageError
 
 _KINDS = ("train_jsonl", "test_jsonl", "removed_jsonl", "train_csv", "test_csv")
 _FORMATTED = pa.schema(
-    [("first_order", pa.int64()), ("last_order", pa.int64()), *((kind, pa.large_binary()) for kind in _KINDS)]
+    [
+        ("first_order", pa.int64()),
+        ("last_order", pa.int64()),
+        ("private", pa.string()),  # JSON: kind -> kept rows that look like they hold it
+        ("examples", pa.string()),  # JSON: kind -> ids of the first of them
+        *((kind, pa.large_binary()) for kind in _KINDS),
+    ]
 )
+_EXAMPLES = 3  # ids that the report names for each kind of private data
 CSV_HEADER = '"text","label","id","weight"\n'
 
 
@@ -39,8 +48,11 @@ class _Decisions:
     foreign_witness: dict[int, str]
 
 
-def write(dataset: "ray.data.Dataset", table: Table, stage: str, name: str) -> None:
-    """Write NAME_train.jsonl, NAME_test.jsonl, NAME_removed.jsonl and NAME_dataset/{train,test}.csv into ``stage``."""
+def write(dataset: "ray.data.Dataset", table: Table, stage: str, name: str) -> dict[str, Any]:
+    """Write NAME_train.jsonl, NAME_test.jsonl, NAME_removed.jsonl and NAME_dataset/{train,test}.csv into ``stage``.
+
+    Returns for the report how many kept rows look like they hold private data, by kind, with the first ids.
+    """
     os.makedirs(os.path.join(stage, f"{name}_dataset"))
     decisions = ray.put(_Decisions(**{f: getattr(table, f) for f in _Decisions.__dataclass_fields__}))
     paths = {
@@ -53,6 +65,8 @@ def write(dataset: "ray.data.Dataset", table: Table, stage: str, name: str) -> N
     formatted = dataset.map_batches(
         _format, batch_format="pyarrow", batch_size=None, zero_copy_batch=True, fn_kwargs={"decisions": decisions}
     )
+    counts = dict.fromkeys(private.KINDS, 0)
+    examples: dict[str, list[str]] = {kind: [] for kind in private.KINDS}
     files = {kind: open(os.path.join(stage, path), "wb") for kind, path in paths.items()}  # noqa: SIM115
     try:
         for kind in ("train_csv", "test_csv"):
@@ -63,11 +77,16 @@ def write(dataset: "ray.data.Dataset", table: Table, stage: str, name: str) -> N
                 if row["first_order"] <= last:
                     raise StageError("blocks arrived out of file order", "Ray Data's preserve_order")
                 last = row["last_order"]
+                found, ids = json.loads(row["private"]), json.loads(row["examples"])
+                for kind in private.KINDS:
+                    counts[kind] += found[kind]
+                    examples[kind] = (examples[kind] + ids[kind])[:_EXAMPLES]
                 for kind, file in files.items():
                     file.write(row[kind])
     finally:
         for file in files.values():
             file.close()
+    return {"looks_private": counts, "looks_private_examples": examples}
 
 
 def _format(block: pa.Table, decisions: "ray.ObjectRef") -> pa.Table:
@@ -80,6 +99,8 @@ def _format(block: pa.Table, decisions: "ray.ObjectRef") -> pa.Table:
     sheets = {TO_TRAIN: io.StringIO(newline=""), TO_TEST: io.StringIO(newline="")}
     writers = {side: csv.writer(s, quoting=csv.QUOTE_ALL, lineterminator="\n") for side, s in sheets.items()}
     orders = block["order"].to_numpy()
+    looks_private: dict[str, list[str]] = {kind: [] for kind in private.KINDS}
+    label_kinds = functools.cache(private.kinds)  # a label is pushed as well, and there are few of them
     columns = (block[c].to_pylist() for c in ("text", "label", "detail"))
     for row, order, text, label, detail in zip(
         np.searchsorted(d.order, orders).tolist(), orders.tolist(), *columns, strict=True
@@ -94,12 +115,19 @@ def _format(block: pa.Table, decisions: "ray.ObjectRef") -> pa.Table:
             schema.LABEL: d.names[d.label[row]],
             schema.WEIGHT: float(d.weight[row]),
         }
+        for kind in private.kinds(text) | label_kinds(kept[schema.LABEL]):
+            looks_private[kind].append(kept[schema.ID])
         out["test_jsonl" if side == TO_TEST else "train_jsonl"].append(_line(kept))
         writers[side].writerow([text, kept[schema.LABEL], kept[schema.ID], repr(kept[schema.WEIGHT])])
     cells = {kind: "".join(lines).encode() for kind, lines in out.items()}
     cells |= {"train_csv": sheets[TO_TRAIN].getvalue().encode(), "test_csv": sheets[TO_TEST].getvalue().encode()}
-    spans = {"first_order": int(orders[0]), "last_order": int(orders[-1])}
-    return pa.Table.from_pylist([spans | cells], schema=_FORMATTED)
+    facts = {
+        "first_order": int(orders[0]),
+        "last_order": int(orders[-1]),
+        "private": json.dumps({kind: len(ids) for kind, ids in looks_private.items()}),
+        "examples": json.dumps({kind: ids[:_EXAMPLES] for kind, ids in looks_private.items()}),
+    }
+    return pa.Table.from_pylist([facts | cells], schema=_FORMATTED)
 
 
 def _ledger_row(d: _Decisions, row: int, text: str, label: str, detail: str) -> dict[str, Any]:
