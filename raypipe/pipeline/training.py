@@ -171,7 +171,7 @@ class _Run:
         return outcome, rows, cut
 
     def _push(self, model: str, target: str) -> str:
-        return hub.push(model, target, "model", self.token, f"fine-tuned by raypipe {__version__}")
+        return str(hub.push(model, target, "model", self.token, f"fine-tuned by raypipe {__version__}"))
 
 
 def _evaluate_only(config: TrainConfig) -> StageResult:

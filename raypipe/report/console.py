@@ -26,6 +26,7 @@ def prepare_table(report: dict[str, Any]) -> None:
     rows += [[f"  {reason}", f"-{count:,}"] for reason, count in report["removed"].items()]
     rows += [[f"kept ({split})", f"{report['splits'][split]:,}"] for split in ("train", "test")]
     rows += [["classes", f"{sum(c['train'] > 0 for c in report['classes'].values()):,}"]]
+    rows += [[f"kept that look private ({kind})", f"{n:,}"] for kind, n in report["looks_private"].items() if n]
     _show("prepare", ["", "rows"], rows)
 
 
