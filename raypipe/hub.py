@@ -103,14 +103,19 @@ def fingerprint(source: Source) -> str:
     return digest.hexdigest()
 
 
-def check_target(name: str | None, kind: Kind, token: str | None) -> Target | None:
-    """Where a push to this name goes; what cannot work is refused at the door. Raises ConfigError."""
+def check_target(name: str | None, kind: Kind, token: str | None, output: str) -> Target | None:
+    """Where a push to this name goes; what cannot work is refused at the door. Raises ConfigError.
+
+    ``output`` is the folder that the command is going to write.
+    """
     if name is None:
         return None
     if not is_repository(name):
         return Target(storage.absolute(name), "folder")
     if "@" in name:
         raise ConfigError(f"a push to {name}", "a repository without a revision")
+    if f"{output}/".startswith(f"{storage.absolute(name)}/"):  # it would be a folder's name by the time of the push
+        raise ConfigError(f"{name} as a repository and as a folder of the output", "two names", "another output folder")
     if not token:
         raise ConfigError(
             f"a push to the {kind} repository {name} without a token",

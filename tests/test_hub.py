@@ -77,21 +77,25 @@ def test_a_push_to_a_folder_copies(folder, tmp_path):
     assert (tmp_path / "copy" / "train.csv").read_bytes() == (folder / "train.csv").read_bytes()
 
 
-def test_targets_are_checked_at_the_door(server, folder, tmp_path):
-    assert hub.check_target(None, "dataset", TOKEN) is None
-    assert hub.check_target("user/set", "dataset", TOKEN) == hub.Target("user/set", "absent")
-    assert hub.check_target("set", "dataset", TOKEN) == hub.Target("user/set", "absent"), "the token's own user"
-    assert hub.check_target(str(tmp_path), "dataset", None) == hub.Target(str(tmp_path), "folder")
+def test_targets_are_checked_at_the_door(server, folder, tmp_path, monkeypatch):
+    assert hub.check_target(None, "dataset", TOKEN, "/out") is None
+    assert hub.check_target("user/set", "dataset", TOKEN, "/out") == hub.Target("user/set", "absent")
+    assert hub.check_target("set", "dataset", TOKEN, "/out") == hub.Target("user/set", "absent"), "the token's own user"
+    assert hub.check_target(str(tmp_path), "dataset", None, "/out") == hub.Target(str(tmp_path), "folder")
     hub.push(str(folder), "user/set", "dataset", TOKEN, "message")
-    target = hub.check_target("user/set", "dataset", TOKEN)
+    target = hub.check_target("user/set", "dataset", TOKEN, "/out")
     assert target == hub.Target("user/set", "private")
     server.repos["dataset", "user/set"].private = False
     assert hub.refreshed(target, "dataset", TOKEN).state == "public"
     with pytest.raises(ConfigError, match="without a token"):
-        hub.check_target("user/set", "dataset", None)
+        hub.check_target("user/set", "dataset", None, "/out")
     with pytest.raises(ConfigError, match="does not know this token") as refusal:
-        hub.check_target("user/set", "dataset", "hf_anUNKNOWNtoken")
+        hub.check_target("user/set", "dataset", "hf_anUNKNOWNtoken", "/out")
     assert "hf_anUNKNOWNtoken" not in str(refusal.value)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="as a folder of the output"):
+        hub.check_target("me/data", "dataset", TOKEN, str(tmp_path / "me" / "data" / "set_dataset"))
+    assert hub.check_target("me/data", "dataset", TOKEN, str(tmp_path / "me" / "data-2")).state == "absent"
 
 
 def test_sources_that_lead_nowhere(server, folder, tmp_path):
@@ -113,7 +117,7 @@ def test_a_hub_that_cannot_be_reached_is_one_clear_error(server, folder, monkeyp
     with pytest.raises(ConfigError, match="does not answer"):
         hub.resolve("user/set", "dataset", TOKEN)
     with pytest.raises(ConfigError, match="cannot be reached"):
-        hub.check_target("user/set", "dataset", TOKEN)
+        hub.check_target("user/set", "dataset", TOKEN, "/out")
     with pytest.raises(StageError, match="push to user/set failed"):
         hub.push(str(folder), "user/set", "dataset", TOKEN, "message")
 

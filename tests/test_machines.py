@@ -54,7 +54,10 @@ def two_machines(tmp_path_factory):
     for agent, ip, role in zip(
         agents,
         ("127.0.0.1", "127.0.0.2"),
-        (["--head", f"--port={port}", f"--dashboard-port={dashboard}", f"--temp-dir={short}"], [f"--address={address}"]),
+        (
+            ["--head", f"--port={port}", f"--dashboard-port={dashboard}", f"--temp-dir={short}"],
+            [f"--address={address}"],
+        ),
         strict=True,
     ):
         node = [RAY, "start", "--block", f"--node-ip-address={ip}", "--num-cpus=1", *role]

@@ -12,7 +12,7 @@ from raypipe.schema import DATASET_FILES
 
 def at_the_door(config: PrepareConfig, dataset: str, token: str | None) -> hub.Target | None:
     """The target of --target-hf-dataset, before work starts; ``dataset`` is the folder to be. Raises ConfigError."""
-    target = hub.check_target(config.target_hf_dataset, "dataset", token)
+    target = hub.check_target(config.target_hf_dataset, "dataset", token, dataset)
     if target is None:
         return None
     if target.state == "folder" and target.name.rstrip("/") == dataset:
