@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import arg
 
 from raypipe.errors import ConfigError
+from raypipe.schema import LICENSES
 
 DEFAULT_MODEL = "MoritzLaurer/deberta-v3-base-zeroshot-v1.1-all-33"
 
@@ -27,6 +28,7 @@ RUN_CONTROL = frozenset({"config", "address", "num_cpus", "wait_for_resources", 
     "output",
     "run_dir",
     "target_hf_dataset",
+    "yes_publish",
     "hf_model_name",
     "wandb_output",
     "block_rows",
@@ -105,6 +107,10 @@ class PrepareConfig(CommonConfig):
     """Hugging Face token; HF_TOKEN or the Hub's own store serve without it."""
     target_hf_dataset: Annotated[str | None, arg(aliases=["-thf"])] = None
     """Dataset repository (user/name) or folder that receives train.csv, test.csv and the card."""
+    license: str | None = None
+    """License of the dataset for the card, as the Hub calls it, such as cc-by-4.0; other where its list lacks it."""
+    yes_publish: bool = False
+    """Push to a public repository that exists also rows that look like they hold e-mail, phone or card numbers."""
     labels_to_filter: tuple[str, ...] = ()
     """Labels whose rows leave."""
     label_map: str | None = None
@@ -151,6 +157,12 @@ class PrepareConfig(CommonConfig):
             self.previous is None or (not self.previous.endswith(("/", "\\")) and self.previous not in ("", ".jsonl")),
             f"--previous {self.previous!r}",
             "the -o value of an earlier set, DIR/NAME.jsonl",
+        )
+        require(
+            self.license is None or self.license in LICENSES,
+            f"--license {self.license!r}",
+            "an identifier of huggingface.co/docs/hub/repositories-licenses",
+            nearest((self.license or "").lower(), LICENSES) or "--license other",
         )
         fraction(self.reduce_majority_to, "--reduce-majority-to", one_allowed=True)
         fraction(self.similarity_threshold, "--similarity-threshold", one_allowed=True)

@@ -211,7 +211,8 @@ def test_the_hash_follows_each_deciding_field_and_no_other(kind: type[CommonConf
 def test_the_fields_that_the_hash_ignores_are_those_of_where_and_how() -> None:
     common = {field.name for field in dataclasses.fields(CommonConfig)}
     where = {"output_filename", "output_dir", "output_classify_file", "output", "run_dir", "target_hf_dataset"}
-    assert (common - {"seed"}) | where | {"hf_model_name", "wandb_output", "block_rows"} == RUN_CONTROL
+    push = {"hf_model_name", "wandb_output", "yes_publish"}
+    assert (common - {"seed"}) | where | push | {"block_rows"} == RUN_CONTROL
 
 
 @pytest.mark.parametrize("kind", [PrepareConfig, TrainConfig, EvaluateConfig, PredictConfig])

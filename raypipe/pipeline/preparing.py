@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from raypipe import __version__, hub, provenance, storage
+from raypipe import __version__, provenance, storage
 from raypipe.config import PrepareConfig
 from raypipe.errors import ConfigError, DataError, RaypipeError
+from raypipe.pipeline import publishing
 from raypipe.pipeline.common import Clock, finished_output, hf_token, write_json
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import DATASET_FILES, TEST, TRAIN, UNUSABLE, StageResult
@@ -24,19 +25,17 @@ def prepare(config: PrepareConfig) -> StageResult:
 
     config.validate()
     token = hf_token(config)
-    hub.check_target(config.target_hf_dataset, "dataset", token)
+    storage.check_reachable(config.input_dir, config.output_filename, config.label_map, config.decontaminate)
     out = _Outputs(config.output_filename)
-    finished = finished_output(out.mark, config, list(out.paths().values()))
+    outputs = out.paths()
+    target = publishing.at_the_door(config, outputs["dataset"], token)
+    finished = finished_output(out.mark, config, list(outputs.values()))
+    if finished is not None and target is not None:
+        publishing.refuse_private_rows(finished, target, config.yes_publish)
     job = _Job(config, out)
     with session(config):
-        target = config.target_hf_dataset
-        require_shared(
-            job.source,
-            out.folder,
-            config.decontaminate,
-            config.previous,
-            None if hub.is_repository(target or "") else target,
-        )
+        place = target.name if target is not None and target.state == "folder" else None
+        require_shared(job.source, out.folder, config.decontaminate, config.previous, place)
         job.checksums = ingest.checksums(job.source, job.files) | job.checksums_of_flags()
         if finished is not None and finished["sha256"]["inputs"] != job.checksums:
             raise ConfigError(
@@ -48,10 +47,8 @@ def prepare(config: PrepareConfig) -> StageResult:
     console.prepare_table(report)
     for notice in report["notices"]:
         say(f"notice: {notice}")
-    outputs = out.paths()
-    if config.target_hf_dataset is not None:
-        message = f"{report['kept']} rows prepared by raypipe {__version__}"
-        outputs["published"] = hub.push(outputs["dataset"], config.target_hf_dataset, "dataset", token, message)
+    if target is not None:
+        outputs["published"] = publishing.publish(report, outputs, target, config.yes_publish, token)
     counts = {key: report[key] for key in ("rows_in", "kept", "removed")} | report["splits"]
     return StageResult(
         "prepare", config.hash(), "skipped" if finished else "done", outputs, counts, seconds=job.clock.total()
@@ -203,7 +200,7 @@ class _Job:
         out = self.out
         with storage.staged(out.folder, out.mark_name, [*out.rows, out.dataset, out.page]) as stage:
             with self.clock("write"):
-                write.write(table, stage, out.name, work)
+                facts |= write.write(table, stage, out.name, work)
             report = self._report(table, facts) | {"tasks": work.counts}
             storage.write_text(os.path.join(stage, out.dataset, "README.md"), cards.dataset_card(report))
             written = [*out.rows, *(f"{out.dataset}/{file}" for file in DATASET_FILES)]
@@ -237,6 +234,7 @@ class _Job:
             **facts,
             "relabelled_by_majority": table.relabelled,
             "extra_columns": table.extra_columns_without(self.config.text, self.config.subject),
+            "published": None,
             "seconds": self.clock.seconds,
             "config": self.config.public(),
             "config_hash": self.config.hash(),

@@ -30,6 +30,7 @@ def prepare_table(report: dict[str, Any]) -> None:
             kept, left = report["previous"][f"{split}_kept"], sum(report["previous"][f"{split}_left"].values())
             rows += [[f"  of {kept + left:,} earlier {split} rows, on the same side", f"{kept:,}"]]
     rows += [["classes", f"{sum(c['train'] > 0 for c in report['classes'].values()):,}"]]
+    rows += [[f"kept that look private ({kind})", f"{n:,}"] for kind, n in report["looks_private"].items() if n]
     _show("prepare", ["", "rows"], rows)
 
 

@@ -34,11 +34,21 @@ def prepare_page(report: dict[str, Any]) -> str:
         "prepare.html",
         title="prepare",
         report=report,
-        command=command_line(),
+        command=report["command"],  # not this process's: the page is written anew after a push, also one of --resume
+        private=_private_rows(report),
         reasons=plots.bars(report["removed"], "rows removed") if report["removed"] else None,
         sizes=plots.class_sizes([c["in"] for c in classes.values()], kept),
         seconds=plots.bars(report["seconds"], "seconds"),
     )
+
+
+def _private_rows(report: dict[str, Any]) -> list[str]:
+    """For each kind the rows, and the ids of the first of them."""
+    found = []
+    for kind, rows in report["looks_private"].items():
+        examples = ", ".join(report["looks_private_examples"][kind])
+        found.append(f"{kind} {rows:,}" + (f" (such as {examples})" if examples else ""))
+    return found
 
 
 def train_page(run: dict[str, Any], metrics: dict[str, Any], history: list[dict[str, float]]) -> str:
