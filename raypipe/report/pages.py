@@ -8,6 +8,9 @@ import numpy as np
 from raypipe.provenance import command_line
 from raypipe.report import plots
 
+CLASSES_NAMED = 100  # up to so many classes are drawn with their names; the table has them all
+CONFLICTS_DRAWN = 4  # pairs of labels from which on a heat map says more than the table
+
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -26,19 +29,35 @@ def render(template: str, escaped: bool = True, **values: Any) -> str:
     return environment.get_template(template).render(**values)
 
 
-def prepare_page(report: dict[str, Any]) -> str:
-    """The page of a prepare report."""
-    classes = report["classes"]
-    kept = [c["train"] + c["test"] for c in classes.values()]
+def prepare_page(report: dict[str, Any], examples: dict[str, Any], card: str) -> str:
+    """The page of a prepare report; ``examples`` holds rows with texts, which the report does not."""
+    classes = dict(sorted(report["classes"].items(), key=lambda item: (-item[1]["in"], item[0])))
+    sizes = {name: (c["in"], c["train"] + c["test"]) for name, c in classes.items()}
+    conflicts = [(*p["labels"], p["conflicts"]) for p in report["proposed_merges"]["conflicting"]]
     return render(
         "prepare.html",
         title="prepare",
         report=report,
         command=command_line(),
         reasons=plots.bars(report["removed"], "rows removed") if report["removed"] else None,
-        sizes=plots.class_sizes([c["in"] for c in classes.values()], kept),
-        seconds=plots.bars(report["seconds"], "seconds"),
+        sizes=plots.class_sizes([b for b, _ in sizes.values()], [a for _, a in sizes.values()]),
+        named_sizes=plots.sizes_by_class(sizes) if len(sizes) <= CLASSES_NAMED else None,
+        classes=classes,
+        largest=max((b for b, _ in sizes.values()), default=1),
+        conflicts=plots.conflicts(conflicts) if len(conflicts) >= CONFLICTS_DRAWN else None,
+        lengths={
+            unit: plots.histogram(found["edges"], found["in"]["histogram"], found["kept"]["histogram"], unit)
+            for unit, found in report["text_lengths"].items()
+        },
+        card=card,
+        **examples,
     )
+
+
+def explore_page(report: dict[str, Any]) -> str:
+    """The page of prepare --explore."""
+    drawn = plots.thresholds(report["thresholds"])
+    return render("explore.html", title="prepare --explore", report=report, command=command_line(), drawn=drawn)
 
 
 def train_page(run: dict[str, Any], metrics: dict[str, Any], history: list[dict[str, float]]) -> str:

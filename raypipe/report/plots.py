@@ -71,6 +71,73 @@ def class_sizes(before: Sequence[int], after: Sequence[int]) -> Markup:
     return _svg(figure)
 
 
+def sizes_by_class(classes: dict[str, tuple[int, int]]) -> Markup:
+    """Bars of (in, kept) of each class by name, for as many classes as one can read, in the given order."""
+    figure, axes = _axes(7.5, 0.9 + 0.24 * len(classes))
+    y = np.arange(len(classes))
+    before, after = np.array(list(classes.values())).T
+    axes.barh(y, before, color=ORANGE, height=0.8, label="in", alpha=0.45)
+    axes.barh(y, after, color=BLUE, height=0.45, label="kept")
+    axes.set_yticks(y, [_short(name) for name in classes], fontsize=8)
+    axes.invert_yaxis()
+    axes.margins(y=0.5 / max(1, len(classes)))
+    axes.set_xlabel("rows")
+    axes.legend(frameon=False, loc="lower right")
+    return _svg(figure)
+
+
+def histogram(edges: Sequence[int], before: Sequence[int], after: Sequence[int], unit: str) -> Markup:
+    """Lengths of texts before and after on a logarithmic axis; bins hold whole numbers, the first also 0."""
+    figure, axes = _axes(7.5, 2.4)
+    bounds = np.maximum(np.asarray(edges, float), 0.5)
+    axes.stairs(before, bounds, color=ORANGE, fill=True, alpha=0.45, label="in")
+    axes.stairs(after, bounds, color=BLUE, linewidth=1.6, label="kept")
+    used = np.flatnonzero(before)
+    axes.set_xscale("log")
+    if len(used):
+        axes.set_xlim(bounds[used[0]], bounds[used[-1] + 1])
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.set_xlabel(unit)
+    axes.set_ylabel("rows")
+    axes.legend(frameon=False)
+    return _svg(figure)
+
+
+def conflicts(pairs: Sequence[tuple[str, str, int]]) -> Markup:
+    """Heat map of labels that conflict, both ways round; the labels in order of their conflicts."""
+    totals: dict[str, int] = {}
+    for first, second, count in pairs:
+        for label in (first, second):
+            totals[label] = totals.get(label, 0) + count
+    names = sorted(totals, key=lambda name: (-totals[name], name))
+    place = {name: i for i, name in enumerate(names)}
+    matrix = np.zeros((len(names), len(names)))
+    for first, second, count in pairs:
+        matrix[place[first], place[second]] = matrix[place[second], place[first]] = count
+    side = 2.2 + 0.2 * len(names)
+    figure, axes = _axes(side + 1.0, side)
+    drawn = axes.imshow(np.where(matrix > 0, matrix, np.nan), cmap="Oranges", vmin=0)
+    ticks = [_short(name, 28) for name in names]
+    axes.set_xticks(range(len(names)), ticks, rotation=90, fontsize=7)
+    axes.set_yticks(range(len(names)), ticks, fontsize=7)
+    figure.colorbar(drawn, ax=axes, shrink=0.6, label="conflicts")
+    return _svg(figure)
+
+
+def thresholds(entries: Sequence[dict[str, Any]]) -> Markup:
+    """Rows that each threshold removes, and how many of them disagree with their witness on the label."""
+    figure, axes = _axes(7.5, 3.0)
+    x = np.arange(len(entries))
+    removed = axes.bar(x, [e["removed"] for e in entries], color=BLUE, width=0.75, label="removed")
+    axes.bar(x, [e["label_disagreements"] for e in entries], color=ORANGE, width=0.75, label="with another label")
+    axes.bar_label(removed, [f"{e['share']:.1%}" for e in entries], padding=2, fontsize=8)
+    axes.set_xticks(x, [f"{e['threshold']:.2f}" for e in entries])
+    axes.set_xlabel("threshold")
+    axes.set_ylabel("rows, exact duplicates apart")
+    axes.legend(frameon=False)
+    return _svg(figure)
+
+
 def curve(series: dict[str, list[tuple[float, float]]], x: str, y: str) -> Markup:
     """Lines through points."""
     figure, axes = _axes(7.5, 2.8)
