@@ -1,8 +1,9 @@
 """Texts that differ only in digits, or only in a negation word: similar by TF-IDF, and yet with another meaning.
 
-"error 4" and "error 5" are equal to the word analyzer, for which one character is no term; "not" is a term, but a
-frequent one of small weight. Each text gives two parts and two rests, as hashes: two texts differ only in digits when
-what remains without digits is equal and the digits are not, and likewise for negation words.
+"error 4" and "error 5" are equal to the word analyzer, for which one character is no term; so are "can I pay" and
+"I can't pay", whose t is dropped; "not" is a term, but a frequent one of small weight. Each text gives two parts and
+two rests, as hashes: two texts differ only in digits when what remains without digits is equal and the digits are not,
+and likewise for negation words. Case, punctuation and the order of words do not count, as they do not for the analyzer.
 """
 
 import hashlib
@@ -79,18 +80,15 @@ def _written_out(word: str) -> Iterable[str]:
 
 
 def fingerprint(text: str) -> tuple[int, int, int, int]:
-    """Four 64-bit hashes: the digits and the rest, the negation words and the rest.
-
-    A rest is hashed without the spaces between its words, so that "iphone13" and "iphone 12" share theirs.
-    """
+    """Four 64-bit hashes: the digits and the rest, the negation words and the rest; the digits in their order."""
     words = tokens(text)
-    whole = " ".join(words)
-    without = (word for word in words if word not in NEGATIONS and word not in _DO_SUPPORT)
+    without_digits = filter(None, (_DIGITS.sub("", word) for word in words))
+    without_negation = (word for word in words if word not in NEGATIONS and word not in _DO_SUPPORT)
     return (
-        _hash(" ".join(_DIGITS.findall(whole))),
-        _hash(_DIGITS.sub("", whole).replace(" ", "")),
-        _hash(" ".join(word for word in words if word in NEGATIONS)),
-        _hash("".join(without)),
+        _hash(" ".join(_DIGITS.findall(" ".join(words)))),
+        _hash(" ".join(sorted(without_digits))),
+        _hash(" ".join(sorted(word for word in words if word in NEGATIONS))),
+        _hash(" ".join(sorted(without_negation))),
     )
 
 

@@ -11,6 +11,7 @@ from raypipe.data import rowwise
 from raypipe.data.table import Table
 
 EXAMPLES = 5  # pairs of ids of each kind in the report
+_NAMES = dict(zip(contrast.KINDS, ("digits", "a negation word"), strict=True))
 REMEDY = (
     "if that matters to your labels, try --token-pattern '(?u)\\b\\w+\\b' (one character is a term too), "
     "a higher --similarity-threshold, or --analyzer char_wb"
@@ -50,7 +51,7 @@ def notice(counts: dict[str, Any]) -> str | None:
     """What to say of the counts, with the remedy, or None where there is nothing to say."""
     if not counts["digits"] and not counts["negation"]:
         return None
-    return (
-        f"{counts['digits']:,} rows left that differ from the kept one only in digits, and {counts['negation']:,} only "
-        f"in a negation word: {REMEDY}"
-    )
+    found = [
+        f"{counts[k]:,} rows left that differ from their witness only in {n}" for k, n in _NAMES.items() if counts[k]
+    ]
+    return f"{', and '.join(found)}; {REMEDY}"

@@ -8,7 +8,7 @@ import numpy as np
 from raypipe.provenance import command_line
 from raypipe.report import plots
 
-CLASSES_NAMED = 100  # up to so many classes are drawn with their names; the table has them all
+CLASSES_DRAWN = 30  # classes from which on a plot of all sizes stands above the table with its bars
 CONFLICTS_DRAWN = 4  # pairs of labels from which on a heat map says more than the table
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -32,7 +32,6 @@ def render(template: str, escaped: bool = True, **values: Any) -> str:
 def prepare_page(report: dict[str, Any], examples: dict[str, Any], card: str) -> str:
     """The page of a prepare report; ``examples`` holds rows with texts, which the report does not."""
     classes = dict(sorted(report["classes"].items(), key=lambda item: (-item[1]["in"], item[0])))
-    sizes = {name: (c["in"], c["train"] + c["test"]) for name, c in classes.items()}
     conflicts = [(*p["labels"], p["conflicts"]) for p in report["proposed_merges"]["conflicting"]]
     return render(
         "prepare.html",
@@ -40,10 +39,11 @@ def prepare_page(report: dict[str, Any], examples: dict[str, Any], card: str) ->
         report=report,
         command=command_line(),
         reasons=plots.bars(report["removed"], "rows removed") if report["removed"] else None,
-        sizes=plots.class_sizes([b for b, _ in sizes.values()], [a for _, a in sizes.values()]),
-        named_sizes=plots.sizes_by_class(sizes) if len(sizes) <= CLASSES_NAMED else None,
+        sizes=plots.class_sizes([c["in"] for c in classes.values()], [c["train"] + c["test"] for c in classes.values()])
+        if len(classes) >= CLASSES_DRAWN
+        else None,
         classes=classes,
-        largest=max((b for b, _ in sizes.values()), default=1),
+        largest=max((c["in"] for c in classes.values()), default=1),
         conflicts=plots.conflicts(conflicts) if len(conflicts) >= CONFLICTS_DRAWN else None,
         lengths={
             unit: plots.histogram(found["edges"], found["in"]["histogram"], found["kept"]["histogram"], unit)

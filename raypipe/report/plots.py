@@ -71,21 +71,6 @@ def class_sizes(before: Sequence[int], after: Sequence[int]) -> Markup:
     return _svg(figure)
 
 
-def sizes_by_class(classes: dict[str, tuple[int, int]]) -> Markup:
-    """Bars of (in, kept) of each class by name, for as many classes as one can read, in the given order."""
-    figure, axes = _axes(7.5, 0.9 + 0.24 * len(classes))
-    y = np.arange(len(classes))
-    before, after = np.array(list(classes.values())).T
-    axes.barh(y, before, color=ORANGE, height=0.8, label="in", alpha=0.45)
-    axes.barh(y, after, color=BLUE, height=0.45, label="kept")
-    axes.set_yticks(y, [_short(name) for name in classes], fontsize=8)
-    axes.invert_yaxis()
-    axes.margins(y=0.5 / max(1, len(classes)))
-    axes.set_xlabel("rows")
-    axes.legend(frameon=False, loc="lower right")
-    return _svg(figure)
-
-
 def histogram(edges: Sequence[int], before: Sequence[int], after: Sequence[int], unit: str) -> Markup:
     """Lengths of texts before and after on a logarithmic axis; bins hold whole numbers, the first also 0."""
     figure, axes = _axes(7.5, 2.4)
@@ -94,9 +79,11 @@ def histogram(edges: Sequence[int], before: Sequence[int], after: Sequence[int],
     axes.stairs(after, bounds, color=BLUE, linewidth=1.6, label="kept")
     used = np.flatnonzero(before)
     axes.set_xscale("log")
-    if len(used):
-        axes.set_xlim(bounds[used[0]], bounds[used[-1] + 1])
-    axes.xaxis.set_major_formatter("{x:,.0f}")
+    low, high = (bounds[used[0]], bounds[used[-1] + 1]) if len(used) else (0.5, 1.0)
+    axes.set_xlim(low, high)
+    marks = [m * 10**e for e in range(10) for m in (1, 2, 5) if low <= m * 10**e <= high]
+    axes.set_xticks(marks, [f"{mark:,}" for mark in marks])
+    axes.set_xticks([], minor=True)
     axes.set_xlabel(unit)
     axes.set_ylabel("rows")
     axes.legend(frameon=False)
@@ -105,6 +92,8 @@ def histogram(edges: Sequence[int], before: Sequence[int], after: Sequence[int],
 
 def conflicts(pairs: Sequence[tuple[str, str, int]]) -> Markup:
     """Heat map of labels that conflict, both ways round; the labels in order of their conflicts."""
+    from matplotlib.ticker import MaxNLocator
+
     totals: dict[str, int] = {}
     for first, second, count in pairs:
         for label in (first, second):
@@ -120,7 +109,9 @@ def conflicts(pairs: Sequence[tuple[str, str, int]]) -> Markup:
     ticks = [_short(name, 28) for name in names]
     axes.set_xticks(range(len(names)), ticks, rotation=90, fontsize=7)
     axes.set_yticks(range(len(names)), ticks, fontsize=7)
-    figure.colorbar(drawn, ax=axes, shrink=0.6, label="conflicts")
+    bar = figure.colorbar(drawn, ax=axes, shrink=0.6, label="conflicts")
+    bar.locator = MaxNLocator(integer=True)
+    bar.update_ticks()
     return _svg(figure)
 
 
