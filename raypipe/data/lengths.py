@@ -16,9 +16,9 @@ BINS = 30  # of equal width on a logarithmic scale, over whole numbers
 
 
 def lengths(dataset: "ray.data.Dataset", table: Table) -> dict[str, Any]:
-    """Percentiles and a histogram of the lengths of all rows with a text, and of the kept ones, for each unit."""
-    no_text = [schema.REASONS.index(r) for r in (schema.BAD_JSON, schema.MISSING_TEXT, schema.EMPTY_TEXT)]
-    rows = np.flatnonzero(~np.isin(table.reason, no_text))
+    """Percentiles and a histogram of the lengths of all usable rows, and of the kept ones, for each unit."""
+    unusable = [schema.REASONS.index(reason) for reason in schema.UNUSABLE]
+    rows = np.flatnonzero(~np.isin(table.reason, unusable))
     measured = rowwise.gather(dataset, table, rows, _measure)
     kept = table.side[rows] != REMOVED
     return {unit: _summary(measured[:, column], kept) for column, unit in enumerate(UNITS)}

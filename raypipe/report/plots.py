@@ -67,6 +67,10 @@ def class_sizes(before: Sequence[int], after: Sequence[int]) -> Markup:
     axes.bar(x, np.asarray(after)[order], color=BLUE, width=0.9, label="kept")
     axes.set_xlabel("class, largest first")
     axes.set_ylabel("rows")
+    if max(before) > 50 * max(1, min(before)):  # on an even scale the small classes would be flat
+        axes.set_yscale("symlog", linthresh=1)
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+        axes.set_ylabel("rows, logarithmic")
     axes.legend(frameon=False)
     return _svg(figure)
 
@@ -92,26 +96,29 @@ def histogram(edges: Sequence[int], before: Sequence[int], after: Sequence[int],
 
 def conflicts(pairs: Sequence[tuple[str, str, int]]) -> Markup:
     """Heat map of labels that conflict, both ways round; the labels in order of their conflicts."""
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.collections import PatchCollection
+    from matplotlib.patches import Rectangle
 
     totals: dict[str, int] = {}
     for first, second, count in pairs:
-        for label in (first, second):
-            totals[label] = totals.get(label, 0) + count
+        totals[first] = totals.get(first, 0) + count
+        totals[second] = totals.get(second, 0) + count
     names = sorted(totals, key=lambda name: (-totals[name], name))
     place = {name: i for i, name in enumerate(names)}
-    matrix = np.zeros((len(names), len(names)))
-    for first, second, count in pairs:
-        matrix[place[first], place[second]] = matrix[place[second], place[first]] = count
+    cells = [(place[a], place[b], n) for first, second, n in pairs for a, b in ((first, second), (second, first))]
     side = 2.2 + 0.2 * len(names)
-    figure, axes = _axes(side + 1.0, side)
-    drawn = axes.imshow(np.where(matrix > 0, matrix, np.nan), cmap="Oranges", vmin=0)
+    figure, axes = _axes(side, side)
+    squares = PatchCollection([Rectangle((x - 0.5, y - 0.5), 1, 1) for x, y, _ in cells], cmap="Oranges")
+    squares.set_array(np.array([n for *_, n in cells]))
+    most = max(n for *_, n in cells)
+    squares.set_clim(0, 1.4 * most)  # the darkest orange still bears a number
+    axes.add_collection(squares)
+    for x, y, n in cells:
+        axes.text(x, y, str(n), ha="center", va="center", fontsize=6)
+    axes.set(xlim=(-0.5, len(names) - 0.5), ylim=(len(names) - 0.5, -0.5), aspect="equal")
     ticks = [_short(name, 28) for name in names]
     axes.set_xticks(range(len(names)), ticks, rotation=90, fontsize=7)
     axes.set_yticks(range(len(names)), ticks, fontsize=7)
-    bar = figure.colorbar(drawn, ax=axes, shrink=0.6, label="conflicts")
-    bar.locator = MaxNLocator(integer=True)
-    bar.update_ticks()
     return _svg(figure)
 
 

@@ -11,7 +11,7 @@ from conftest import sentences, write_jsonl
 from sklearn.feature_extraction.text import TfidfVectorizer
 from test_prepare import line_of, oracle, with_conflicts
 
-from raypipe import ConfigError, DataError, PrepareConfig, pipeline
+from raypipe import ConfigError, DataError, PrepareConfig, RunConfig, pipeline
 from raypipe.core.contrast import tokens
 
 THRESHOLDS = (0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0)
@@ -147,6 +147,14 @@ def test_too_many_pairs_is_one_error_and_no_cap(explore, tmp_path, monkeypatch, 
     assert not list(tmp_path.glob("explored/*"))
     _, report = explore(None, explore_max_pairs=3160, block_rows=block_rows)
     assert report["pairs"] == 80 * 79 // 2
+
+
+def test_a_whole_run_refuses_to_explore(tmp_path):
+    toml = tmp_path / "run.toml"
+    toml.write_text('[prepare]\ninput_dir = "in"\ninput_filename = "raw.jsonl"\nexplore = true\n[train]\n')
+    with pytest.raises(ConfigError, match=r"explore = true under \[prepare\].*prepare --config FILE --explore"):
+        pipeline.run(RunConfig(config=str(toml), run_dir=str(tmp_path / "run")))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_task_stops_before_its_pairs_fill_the_memory(monkeypatch):
