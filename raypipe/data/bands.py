@@ -20,10 +20,10 @@ TOKENS = 12  # most frequent differing tokens listed of each band
 _CHUNK = 100_000  # removals compared at once; bounds a task's memory
 
 
-def threshold_rows(dataset: "ray.data.Dataset", table: Table, found: Sequence[Outcome], rows: int) -> list[dict]:
+def threshold_rows(table: Table, found: Sequence[Outcome], rows: int) -> list[dict]:
     """One entry for each threshold: who would leave, with which disagreements and contrasts."""
     involved = _involved(found)
-    prints = rowwise.gather(dataset, table, involved, contrast.fingerprints)
+    prints = rowwise.gather(table, involved, contrast.fingerprints)
     entries = []
     for o in found:
         left, right = (prints[np.searchsorted(involved, side)] for side in (o.removed, o.witness))
@@ -43,16 +43,14 @@ def threshold_rows(dataset: "ray.data.Dataset", table: Table, found: Sequence[Ou
     return entries
 
 
-def bands(dataset: "ray.data.Dataset", table: Table, found: Sequence[Outcome], seed: int) -> list[dict]:
+def bands(table: Table, found: Sequence[Outcome], seed: int) -> list[dict]:
     """One entry for each band: its removals, a seeded sample of them with both texts, and the tokens they differ in."""
     inside = [band_of(o.similarity) == number for number, o in enumerate(found)]
     pairs = [np.column_stack([o.removed, o.witness])[i] for o, i in zip(found, inside, strict=True)]
     cosines = [o.similarity[i] for o, i in zip(found, inside, strict=True)]
     chosen = [_sample(p, np.random.default_rng([seed, number])) for number, p in enumerate(pairs)]
-    texts = rowwise.fetch_texts(
-        dataset, table, (r for p, c in zip(pairs, chosen, strict=True) for r in p[c].ravel().tolist())
-    )
-    tokens = _differing_tokens(dataset, table, pairs)
+    texts = rowwise.fetch_texts(table, (r for p, c in zip(pairs, chosen, strict=True) for r in p[c].ravel().tolist()))
+    tokens = _differing_tokens(table, pairs)
 
     def shown(row: int) -> dict[str, Any]:
         return {"id": table.row_id(row), "text": texts[row], "label": table.names[table.label[row]]}
@@ -85,21 +83,21 @@ def _sample(pairs: np.ndarray, random: np.random.Generator) -> list[int]:
     return sorted(order[np.concatenate([first, rest])[:EXAMPLES]].tolist())
 
 
-def _differing_tokens(dataset: "ray.data.Dataset", table: Table, pairs: list[np.ndarray]) -> list[list[dict]]:
+def _differing_tokens(table: Table, pairs: list[np.ndarray]) -> list[list[dict]]:
     """For each band the tokens that most removals have and their witness lacks, or the other way round.
 
     Tokens travel as hashes; only those that are listed are spelled out.
     """
     involved = np.unique(np.concatenate([p.ravel() for p in pairs]))
-    shards = rowwise.start(dataset, table, involved, _token_rows, returns=3)
-    flat = [ref for place, length, hashes, _ in shards for ref in (place, length, hashes)]
-    starts, hashes = ray.remote(num_returns=2)(_by_place).remote(*flat)
+    shards = rowwise.start(table, involved, _token_rows, returns=3)
+    flat = [ref for length, hashes, _ in shards for ref in (length, hashes)]
+    starts, hashes = ray.remote(num_returns=2)(_together).remote(*flat)
     top = ray.remote(_most_frequent)
     places = [np.searchsorted(involved, p) for p in pairs]
     counted = ray.get([top.remote(starts, hashes, p[:, 0], p[:, 1]) for p in places])
     wanted = {token for band in counted for token, _ in band}
     spelled: dict[int, str] = {}
-    for part in ray.get([ray.remote(_spelled).remote(tokens, wanted) for _, _, _, tokens in shards]):
+    for part in ray.get([ray.remote(_spelled).remote(tokens, wanted) for _, _, tokens in shards]):
         spelled |= part
     return [[{"token": spelled[token], "rows": rows} for token, rows in band] for band in counted]
 
@@ -111,12 +109,10 @@ def _token_rows(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, dict[int,
     return np.array([len(row) for row in rows], np.int64), hashes, {h: t for row in rows for h, t in row.items()}
 
 
-def _by_place(*flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The token hashes of all shards in the order of the rows' places, and where each row starts."""
-    place, length, hashes = (np.concatenate(flat[i::3]) for i in range(3))
-    order = np.argsort(place)
-    starts = np.cumsum(length) - length
-    return np.concatenate([[0], np.cumsum(length[order])]), hashes[_ranges(starts[order], length[order])]
+def _together(*flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where each row's token hashes start, and the hashes of all shards one after the other."""
+    none = np.empty(0, np.int64)
+    return np.cumsum(np.concatenate([[0], *flat[::2]])), np.concatenate([none, *flat[1::2]])
 
 
 def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:

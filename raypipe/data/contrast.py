@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import ray
 
 from raypipe import schema
 from raypipe.core import contrast
@@ -27,21 +26,19 @@ def near_removals(table: Table) -> np.ndarray:
     return rows[np.array(near, bool)]
 
 
-def differ_only_in(
-    dataset: "ray.data.Dataset", table: Table, rows: np.ndarray, witness: np.ndarray
-) -> dict[str, np.ndarray]:
+def differ_only_in(table: Table, rows: np.ndarray, witness: np.ndarray) -> dict[str, np.ndarray]:
     """For each kind whether a row differs from its witness in that and in nothing else; hashes travel, no text."""
     involved = np.unique(np.concatenate([rows, witness]))
-    prints = rowwise.gather(dataset, table, involved, contrast.fingerprints)
+    prints = rowwise.gather(table, involved, contrast.fingerprints)
     left, right = (prints[np.searchsorted(involved, side)] for side in (rows, witness))
     return contrast.differ_only_in(left, right)
 
 
-def count(dataset: "ray.data.Dataset", table: Table) -> dict[str, Any]:
+def count(table: Table) -> dict[str, Any]:
     """The report's ``differ_only_in``: how many removals of each kind, and the ids of the first few with witness."""
     rows = near_removals(table)
     witness = table.witness[rows]
-    found = differ_only_in(dataset, table, rows, witness)
+    found = differ_only_in(table, rows, witness)
     pairs = {kind: np.column_stack([rows, witness])[hit][:EXAMPLES].tolist() for kind, hit in found.items()}
     examples = {k: [{"id": table.row_id(r), "witness_id": table.row_id(w)} for r, w in p] for k, p in pairs.items()}
     return {kind: int(hit.sum()) for kind, hit in found.items()} | {"examples": examples}

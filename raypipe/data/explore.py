@@ -1,5 +1,6 @@
 """All near pairs of the input at a low threshold, once, and what the keep rule would remove at each higher one."""
 
+import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -11,12 +12,12 @@ import scipy.sparse as sp
 from raypipe.core import keep, similarity
 from raypipe.core.similarity import TOLERANCE, Pairs
 from raypipe.data.table import Table
-from raypipe.data.vectorise import Vectors
+from raypipe.data.tasks import Arrays, window
+from raypipe.data.vectorise import Vectors, matrix_of
 from raypipe.errors import DataError
 
 THRESHOLDS = (0.60, 0.65, 0.70, 0.75, 0.80, 0.85, 0.90, 0.95, 1.00)
 SLICE_PAIRS = 10_000_000  # pairs that one call of the join can find at most: bounds a task's memory to some 0.5 GB
-_TASKS_PER_CPU = 2
 
 
 class Graph(NamedTuple):
@@ -44,10 +45,10 @@ def graph(table: Table, vectors: Vectors, block_rows: int, max_pairs: int) -> Gr
     """One exact join at the lowest threshold. Raises DataError beyond ``max_pairs``; nothing is left out below."""
     rows = table.alive
     place = np.searchsorted(np.concatenate(vectors.rows), rows)  # where a living row stands among the vectors
-    vector, first = _distinct(vectors.hash[place])
+    hashes = ray.get([ray.remote(_hashes).remote(shard) for shard in vectors.shards])
+    vector, first = _distinct(np.concatenate(hashes)[place])
     pairs = _join(vectors, place[first], THRESHOLDS[0], block_rows, max_pairs)
-    text = np.unique(np.column_stack([table.key_high, table.key_low])[rows], axis=0, return_inverse=True)[1]
-    return Graph(rows, vector, text.ravel().astype(np.int64), pairs, len(first))
+    return Graph(rows, vector, table.text_numbers(rows), pairs, len(first))
 
 
 def outcomes(found: Graph) -> Iterator[Outcome]:
@@ -75,6 +76,17 @@ def band_of(similarities: np.ndarray) -> np.ndarray:
     return np.searchsorted(np.array(THRESHOLDS) - TOLERANCE, similarities, side="right") - 1
 
 
+def _hashes(shard: Arrays) -> np.ndarray:
+    """128 bits of each row's vector, equal for equal vectors; 0, 0 for a row without features  # (rows, 2) int64."""
+    matrix = matrix_of(shard)
+    hashes = np.zeros((matrix.shape[0], 2), np.int64)
+    for row, (start, end) in enumerate(itertools.pairwise(matrix.indptr.tolist())):
+        if end > start:
+            content = matrix.indices[start:end].astype(np.int64).tobytes() + matrix.data[start:end].tobytes()
+            hashes[row] = np.frombuffer(hashlib.blake2b(content, digest_size=16).digest(), np.int64)
+    return hashes
+
+
 def _distinct(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The number of each row's vector (-1 without features), in order of first occurrence, and those first rows."""
     unique, first, inverse = np.unique(hashes, axis=0, return_index=True, return_inverse=True)
@@ -91,12 +103,12 @@ def _join(vectors: Vectors, places: np.ndarray, threshold: float, block_rows: in
     blocks = [_block(vectors, places[start : start + block_rows]) for start in starts]
     join = ray.remote(_near_pairs)
     todo = ((i, j) for i in range(len(blocks)) for j in range(i + 1))
-    tasks, window = len(blocks) * (len(blocks) + 1) // 2, max(2, int(_TASKS_PER_CPU * ray.cluster_resources()["CPU"]))
+    tasks, room = len(blocks) * (len(blocks) + 1) // 2, window()
     running: dict[Any, tuple[int, int]] = {}  # task -> first rows of its two blocks
     parts: list[Pairs] = []
     found = 0
     while len(parts) < tasks:
-        for i, j in itertools.islice(todo, window - len(running)):
+        for i, j in itertools.islice(todo, room - len(running)):
             running[join.remote(blocks[i], blocks[j] if j < i else None, threshold, max_pairs)] = starts[i], starts[j]
         ref = ray.wait(list(running))[0][0]
         later, earlier = running.pop(ref)
@@ -119,8 +131,8 @@ def _block(vectors: Vectors, places: np.ndarray) -> "ray.ObjectRef":
     return ray.remote(_stack).remote(rows, *(vectors.shards[s] for s in used))
 
 
-def _stack(rows: Sequence[np.ndarray], *matrices: sp.csr_matrix) -> sp.csr_matrix:
-    return sp.vstack([m[r] for m, r in zip(matrices, rows, strict=True)], format="csr")
+def _stack(rows: Sequence[np.ndarray], *shards: Arrays) -> sp.csr_matrix:
+    return sp.vstack([matrix_of(shard)[r] for shard, r in zip(shards, rows, strict=True)], format="csr")
 
 
 def _near_pairs(later: sp.csr_matrix, earlier: sp.csr_matrix | None, threshold: float, max_pairs: int) -> Pairs | None:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import ray
 
 from raypipe import schema
 from raypipe.data import rowwise
@@ -15,11 +14,11 @@ PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 BINS = 30  # of equal width on a logarithmic scale, over whole numbers
 
 
-def lengths(dataset: "ray.data.Dataset", table: Table) -> dict[str, Any]:
+def lengths(table: Table) -> dict[str, Any]:
     """Percentiles and a histogram of the lengths of all usable rows, and of the kept ones, for each unit."""
     unusable = [schema.REASONS.index(reason) for reason in schema.UNUSABLE]
     rows = np.flatnonzero(~np.isin(table.reason, unusable))
-    measured = rowwise.gather(dataset, table, rows, _measure)
+    measured = rowwise.gather(table, rows, _measure)
     kept = table.side[rows] != REMOVED
     return {unit: _summary(measured[:, column], kept) for column, unit in enumerate(UNITS)}
 

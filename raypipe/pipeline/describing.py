@@ -7,12 +7,12 @@ from raypipe.data import contrast, groups, hygiene, lengths, rowwise
 from raypipe.data.table import Table
 
 
-def facts(dataset: Any, table: Table) -> dict[str, Any]:
+def facts(table: Table) -> dict[str, Any]:
     """More of the report, without any row's text."""
     return {
-        "differ_only_in": contrast.count(dataset, table),
+        "differ_only_in": contrast.count(table),
         "proposed_merges": hygiene.proposed_merges(table),
-        "text_lengths": lengths.lengths(dataset, table),
+        "text_lengths": lengths.lengths(table),
     }
 
 
@@ -29,7 +29,7 @@ def notices(facts: dict[str, Any]) -> list[str]:
     return found
 
 
-def examples(dataset: Any, table: Table, counts: dict[str, Any]) -> dict[str, Any]:
+def examples(table: Table, counts: dict[str, Any]) -> dict[str, Any]:
     """Rows with their texts for the page alone: the largest groups of duplicates, and contrasts as counted."""
     largest = groups.largest_groups(table)
     number = {table.row_id(int(row)): int(row) for row in contrast.near_removals(table)}
@@ -37,7 +37,7 @@ def examples(dataset: Any, table: Table, counts: dict[str, Any]) -> dict[str, An
         kind: [(number[pair["id"]], int(table.witness[number[pair["id"]]])) for pair in found]
         for kind, found in counts["examples"].items()
     }
-    texts = rowwise.fetch_texts(dataset, table, _rows(largest, pairs))
+    texts = rowwise.fetch_texts(table, _rows(largest, pairs))
 
     def shown(row: int) -> dict[str, Any]:
         similarity = None if table.similarity[row] != table.similarity[row] else float(table.similarity[row])

@@ -28,7 +28,7 @@ def explore(config: PrepareConfig) -> StageResult:
         require_shared(job.source, out.folder, config.decontaminate)
         job.read_checksums()
         refuse_changed_input(finished, job.checksums)
-        report = finished or _run(job, out)
+        report = finished or job.run(lambda work: _stages(job, out, work))
     console.explore_table(report)
     removed = {f"{entry['threshold']:.2f}": entry["removed"] for entry in report["thresholds"]}
     counts = {"rows_in": report["rows_in"], "rows": report["rows"], "pairs": report["pairs"], "removed": removed}
@@ -42,22 +42,22 @@ class _Outputs:
 
     def __init__(self, output_filename: str) -> None:
         path = storage.absolute(output_filename)
-        self.folder, name = storage.parent(path), os.path.basename(path).removesuffix(".jsonl")
-        self.mark_name, self.page = f"{name}_explore.json", f"{name}_explore.html"
+        self.folder, self.name = storage.parent(path), f"{os.path.basename(path).removesuffix('.jsonl')}_explore"
+        self.mark_name, self.page = f"{self.name}.json", f"{self.name}.html"
         self.mark = storage.join(self.folder, self.mark_name)
 
     def paths(self) -> dict[str, str]:
         return {"explore": self.mark, "page": storage.join(self.folder, self.page)}
 
 
-def _run(job: Job, out: _Outputs) -> dict[str, Any]:
+def _stages(job: Job, out: _Outputs, work: Any) -> dict[str, Any]:
     from raypipe.data import bands, decontaminate, explore, ingest, labels, vectorise
     from raypipe.data.table import Table
     from raypipe.report import pages
 
     config, clock = job.config, job.clock
     with clock("ingest"):
-        dataset = ingest.ingest(job.source, job.files, config.text, config.subject, config.block_rows)
+        dataset = ingest.ingest(job.source, job.files, config.text, config.subject, config.block_rows, work.place)
         table = Table.of(dataset, job.files)
         refuse_bad_input(table, config.max_bad_fraction)
         say(f"{len(table.order):,} rows read, {len(table.alive):,} of them usable")
@@ -65,20 +65,20 @@ def _run(job: Job, out: _Outputs) -> dict[str, Any]:
         labels.filter_labels(table, job.renames, config)
     with clock("vectorise"):
         analyzer = vectorise.choose_analyzer(table, config)
-        vectors = vectorise.vectorise(dataset, table, analyzer)
+        vectors = vectorise.vectorise(table, analyzer, work)
     if job.decontaminated is not None:
         with clock("decontaminate"):
             decontaminate.decontaminate(
-                table, vectors, *job.decontaminated, config.text, config.similarity_threshold, config.block_rows
+                table, vectors, *job.decontaminated, config.text, config.similarity_threshold, work
             )
     with clock("join"):
         found = explore.graph(table, vectors, config.block_rows, config.explore_max_pairs)
         say(f"{len(found.pairs.left):,} pairs at {explore.THRESHOLDS[0]} among {found.size:,} distinct vectors")
     with clock("thresholds"):
         outcomes = list(explore.outcomes(found))
-        thresholds = bands.threshold_rows(dataset, table, outcomes, len(found.rows))
+        thresholds = bands.threshold_rows(table, outcomes, len(found.rows))
         say("texts of a few removals from each band of similarity are read for the page")
-        described = bands.bands(dataset, table, outcomes, config.seed)
+        described = bands.bands(table, outcomes, config.seed)
     pairs = np.bincount(explore.band_of(found.pairs.cosine), minlength=len(explore.THRESHOLDS))
     report = {
         "rows_in": len(table.order),
