@@ -17,7 +17,8 @@ from raypipe.data.vectorise import Vectors, matrix_of
 from raypipe.errors import DataError
 
 THRESHOLDS = (0.60, 0.65, 0.70, 0.75, 0.80, 0.85, 0.90, 0.95, 1.00)
-SLICE_PAIRS = 10_000_000  # pairs that one call of the join can find at most: bounds a task's memory to some 0.5 GB
+SLICE_PAIRS = 10_000_000  # pairs that one call of the join should find at most: bounds a task's memory to some 0.5 GB
+_MARGIN = 4  # a block is joined in one call if a sample predicts this many times fewer pairs
 
 
 class Graph(NamedTuple):
@@ -138,7 +139,7 @@ def _stack(rows: Sequence[np.ndarray], *shards: Arrays) -> sp.csr_matrix:
 def _near_pairs(later: sp.csr_matrix, earlier: sp.csr_matrix | None, threshold: float, max_pairs: int) -> Pairs | None:
     """All pairs of two blocks, or of one block with itself; None beyond ``max_pairs``, before they fill the memory."""
     parts: list[Pairs] = []
-    step = max(1, SLICE_PAIRS // max(1, (later if earlier is None else earlier).shape[0]))
+    step = _step(later, later if earlier is None else earlier, threshold)
     for start in range(0, later.shape[0], step):
         queries = later[start : start + step]
         below = later[:start] if earlier is None else earlier
@@ -151,6 +152,18 @@ def _near_pairs(later: sp.csr_matrix, earlier: sp.csr_matrix | None, threshold: 
         if sum(len(part.left) for part in parts) > max_pairs:
             return None
     return _stacked(parts)
+
+
+def _step(queries: sp.csr_matrix, rows: sp.csr_matrix, threshold: float) -> int:
+    """How many queries to join at once: so few that they cannot have more than SLICE_PAIRS pairs, unless the pairs of
+    some random queries say that all of them together stay far below that.
+    """
+    step = max(1, SLICE_PAIRS // max(1, rows.shape[0]))
+    if queries.shape[0] <= step:
+        return max(1, queries.shape[0])
+    some = np.sort(np.random.default_rng(0).choice(queries.shape[0], step, replace=False))
+    expected = len(similarity.cross_join(queries[some], rows, threshold).left) * queries.shape[0] / step
+    return queries.shape[0] if _MARGIN * expected <= SLICE_PAIRS else step
 
 
 def _stacked(parts: list[Pairs]) -> Pairs:

@@ -169,8 +169,15 @@ def test_a_task_stops_before_its_pairs_fill_the_memory(monkeypatch):
     assert sorted(zip(*two[:2], strict=True)) == sorted(
         zip(*similarity.cross_join(X[30:], X[:30], 0.6)[:2], strict=True)
     )
+    sparse = TfidfVectorizer().fit_transform([f"thing{n} other{n // 2}" for n in range(300)])
+    monkeypatch.setattr(module, "SLICE_PAIRS", 3000)
+    assert module._step(sparse, sparse, 0.3) == 300, "a sample says that few rows have a pair"
+    assert module._step(X[:60], X[:60], 0.6) == 50, "and here that all have"
+    found = module._near_pairs(sparse, None, 0.3, 10**6)
+    assert sorted(zip(*found[:2], strict=True)) == [(n + 1, n) for n in range(0, 300, 2)]
+    monkeypatch.setattr(module, "SLICE_PAIRS", 500)
     asked = []
     monkeypatch.setattr(
         module.similarity, "cross_join", lambda *a: asked.append(1) or similarity.Pairs(*[np.zeros(600)] * 3)
     )
-    assert module._near_pairs(X[30:], X[:30], 0.6, 599) is None and len(asked) == 1
+    assert module._near_pairs(X[30:], X[:30], 0.6, 599) is None and len(asked) == 2, "a sample, then one slice"
