@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from raypipe.core import keep, similarity
 from raypipe.core.similarity import TOLERANCE, Pairs
 from raypipe.data.table import Table
-from raypipe.data.tasks import Arrays, window
+from raypipe.data.tasks import Arrays, tasks_at_once
 from raypipe.data.vectorise import Vectors, matrix_of
 from raypipe.errors import DataError
 
@@ -104,7 +104,7 @@ def _join(vectors: Vectors, places: np.ndarray, threshold: float, block_rows: in
     blocks = [_block(vectors, places[start : start + block_rows]) for start in starts]
     join = ray.remote(_near_pairs)
     todo = ((i, j) for i in range(len(blocks)) for j in range(i + 1))
-    tasks, room = len(blocks) * (len(blocks) + 1) // 2, window()
+    tasks, room = len(blocks) * (len(blocks) + 1) // 2, tasks_at_once()
     running: dict[Any, tuple[int, int]] = {}  # task -> first rows of its two blocks
     parts: list[Pairs] = []
     found = 0

@@ -11,14 +11,14 @@ from raypipe.data.table import Table
 
 
 def start(table: Table, rows: np.ndarray, function: Callable[[Sequence[str]], Any], returns: int = 1) -> list[Any]:
-    """Start ``function(texts)`` on the given ascending rows, one task for each block that has some, in file order."""
-    cuts = np.searchsorted(rows, table.starts)
+    """Start ``function(texts)`` on the given ascending rows, one task for each shard that has some, in file order."""
     task = ray.remote(num_returns=returns)(_ask)
-    return [
-        task.remote(block, rows[first:last] - start, function)
-        for block, start, first, last in zip(table.blocks, table.starts[:-1], cuts[:-1], cuts[1:], strict=True)
-        if last > first
-    ]
+    started = []
+    for shard in table.shards:
+        first, last = np.searchsorted(rows, [shard.first, shard.first + shard.rows])
+        if last > first:
+            started.append(task.remote(shard.block, rows[first:last] - shard.first + shard.offset, function))
+    return started
 
 
 def gather(table: Table, rows: np.ndarray, function: Callable[[Sequence[str]], np.ndarray]) -> np.ndarray:

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import ray
 
 from raypipe import schema
-from raypipe.data.table import REMOVED, TO_TEST, TO_TRAIN, Table, row_id
-from raypipe.data.tasks import Arrays, Work, in_order, window
+from raypipe.data.table import REMOVED, TO_TEST, TO_TRAIN, Shard, Table, row_id
+from raypipe.data.tasks import Arrays, Work, in_order
 
 _KINDS = ("train_jsonl", "test_jsonl", "removed_jsonl", "train_csv", "test_csv")
 CSV_HEADER = '"text","label","id","weight"\n'
@@ -48,15 +47,14 @@ def write(table: Table, stage: str, name: str, work: Work) -> None:
         "test_csv": f"{name}_dataset/test.csv",
     }
 
-    def formatted(block: int) -> "ray.ObjectRef":
-        first_row = int(table.starts[block])
-        return work.submit(f"write/{block:05d}", format_block, table.blocks[block], first_row, decisions)
+    def formatted(number: int) -> "ray.ObjectRef":
+        return work.submit(f"write/{number:05d}", format_shard, table.shards[number], decisions)
 
     files = {kind: open(os.path.join(stage, path), "wb") for kind, path in paths.items()}  # noqa: SIM115
     try:
         for kind in ("train_csv", "test_csv"):
             files[kind].write(CSV_HEADER.encode())
-        for parts in in_order("write", formatted, len(table.blocks), window()):
+        for parts in in_order("write", formatted, len(table.shards)):
             for kind, file in files.items():
                 file.write(parts[kind])
     finally:
@@ -64,13 +62,14 @@ def write(table: Table, stage: str, name: str, work: Work) -> None:
             file.close()
 
 
-def format_block(block: pa.Table, first_row: int, d: _Decisions) -> Arrays:
-    """A block's share of each output file, as bytes."""
+def format_shard(shard: Shard, d: _Decisions) -> Arrays:
+    """A shard's part of each output file, as bytes."""
+    block = ray.get(shard.block).slice(shard.offset, shard.rows)
     out: dict[str, list[str]] = {kind: [] for kind in _KINDS[:3]}
     sheets = {TO_TRAIN: io.StringIO(newline=""), TO_TEST: io.StringIO(newline="")}
     writers = {side: csv.writer(s, quoting=csv.QUOTE_ALL, lineterminator="\n") for side, s in sheets.items()}
     columns = (block[c].to_pylist() for c in ("order", "text", "label", "detail"))
-    for row, (order, text, label, detail) in enumerate(zip(*columns, strict=True), first_row):
+    for row, (order, text, label, detail) in enumerate(zip(*columns, strict=True), shard.first):
         side = d.side[row]
         if side == REMOVED:
             out["removed_jsonl"].append(_line(_ledger_row(d, row, text, label, detail)))

@@ -58,7 +58,7 @@ def _stages(job: Job, out: _Outputs, work: Any) -> dict[str, Any]:
     config, clock = job.config, job.clock
     with clock("ingest"):
         dataset = ingest.ingest(job.source, job.files, config.text, config.subject, config.block_rows, work.place)
-        table = Table.of(dataset, job.files)
+        table = Table.of(dataset, job.files, config.block_rows)
         refuse_bad_input(table, config.max_bad_fraction)
         say(f"{len(table.order):,} rows read, {len(table.alive):,} of them usable")
     with clock("labels"):

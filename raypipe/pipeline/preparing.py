@@ -120,12 +120,13 @@ class Job:
 
         What finished tasks made is kept beside the output until it is complete, unless the input is at fault.
         """
+        is_new = not storage.exists(self.out.folder)
         work = self._open_work()
         try:
             report = stages(work)
         except RaypipeError as error:
             if error.exit_code == 2:
-                storage.remove(work.folder)
+                storage.remove(self.out.folder if is_new else work.folder)
             raise
         storage.remove(work.folder)
         return report
@@ -161,7 +162,7 @@ class Job:
         former = previous.read(self.earlier)
         with clock("ingest"):
             dataset = ingest.ingest(self.source, self.files, config.text, config.subject, config.block_rows, work.place)
-            table = Table.of(dataset, self.files)
+            table = Table.of(dataset, self.files, config.block_rows)
             refuse_bad_input(table, config.max_bad_fraction)
             say(f"{len(table.order):,} rows read, {len(table.alive):,} of them usable")
         with clock("labels"):

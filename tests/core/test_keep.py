@@ -102,6 +102,13 @@ def test_kept_rows_are_unlike_and_each_removed_row_has_an_earlier_kept_witness(
         assert text[witness] == text[row] if verdict.exact[row] else cosine[row, witness] >= 0
 
 
+def unit_rows(texts: list[str]) -> sp.csr_matrix:
+    counted = tfidf.count_terms(texts, tfidf.Analyzer())
+    vocabulary = tfidf.Vocabulary()
+    numbers = vocabulary.add(counted.terms, counted.document_frequency())
+    return tfidf.unit_rows(counted.counts, numbers, vocabulary.weights(len(texts)))
+
+
 WORDS = st.lists(st.sampled_from(["aa", "bb", "cc", "dd", "AA", "!"]), max_size=5)
 
 
@@ -111,9 +118,7 @@ def test_texts_through_the_whole_ground_floor_equal_the_oracle(threshold: float)
     @given(st.lists(st.tuples(WORDS, st.sampled_from([" ", "  ", ", "])), min_size=1, max_size=14))
     def law(drawn: list[tuple[list[str], str]]) -> None:
         texts = [gap.join(words) for words, gap in drawn]
-        counts = tfidf.count_terms(texts, tfidf.Analyzer())
-        vocabulary = tfidf.merge([(counts.terms, counts.document_frequency())], len(texts))
-        rows = tfidf.unit_rows(counts, vocabulary)
+        rows = unit_rows(texts)
         dense = (rows @ rows.T).toarray()
         assume((np.abs(dense - (threshold - 1e-9)) > 1e-12).all())
         pairs = similarity.self_join(rows, threshold)
@@ -141,8 +146,7 @@ def test_a_chain_of_near_duplicates_is_not_contracted() -> None:
 def test_a_chain_of_texts_is_not_contracted() -> None:
     words = [f"w{i:02}" for i in range(40)]
     texts = [" ".join(words[i : i + 20]) for i in range(0, 20, 2)]  # each shares 18 of 20 words with the next
-    counts = tfidf.count_terms(texts, tfidf.Analyzer())
-    rows = tfidf.unit_rows(counts, tfidf.merge([(counts.terms, counts.document_frequency())], len(texts)))
+    rows = unit_rows(texts)
     cosine = (rows @ rows.T).toarray()
     threshold = min(cosine[i, j] for i, j in pairwise(range(len(texts)))) - 1e-6
     graph = keep.symmetric(*similarity.self_join(rows, threshold), len(texts))

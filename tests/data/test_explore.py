@@ -161,15 +161,20 @@ def test_a_task_stops_before_its_pairs_fill_the_memory(monkeypatch):
     from raypipe.core import similarity
     from raypipe.data import explore as module
 
+    def unit_rows(texts):
+        matrix = TfidfVectorizer().fit_transform(texts)
+        matrix.sort_indices()  # as core.tfidf gives them
+        return matrix
+
     monkeypatch.setattr(module, "SLICE_PAIRS", 500)
-    X = TfidfVectorizer().fit_transform([f"one two three four word{n % 50}" for n in range(60)])
+    X = unit_rows([f"one two three four word{n % 50}" for n in range(60)])
     whole = module._near_pairs(X, None, 0.6, 10**6)
     assert sorted(zip(*whole[:2], strict=True)) == sorted(zip(*similarity.self_join(X, 0.6)[:2], strict=True))
     two = module._near_pairs(X[30:], X[:30], 0.6, 10**6)
     assert sorted(zip(*two[:2], strict=True)) == sorted(
         zip(*similarity.cross_join(X[30:], X[:30], 0.6)[:2], strict=True)
     )
-    sparse = TfidfVectorizer().fit_transform([f"thing{n} other{n // 2}" for n in range(300)])
+    sparse = unit_rows([f"thing{n} other{n // 2}" for n in range(300)])
     monkeypatch.setattr(module, "SLICE_PAIRS", 3000)
     assert module._step(sparse, sparse, 0.3) == 300, "a sample says that few rows have a pair"
     assert module._step(X, X, 0.1) == 50, "and here that all have"
