@@ -32,6 +32,7 @@ RUN_CONTROL = frozenset({"config", "address", "num_cpus", "wait_for_resources", 
     "hf_model_name",
     "wandb_output",
     "block_rows",
+    "explore_max_pairs",
 }
 
 # What `run` and `demo` hand on to the stages that they start.
@@ -141,6 +142,10 @@ class PrepareConfig(CommonConfig):
     """Earlier -o value, DIR/NAME.jsonl: its test rows stay in test or leave, and never enter train."""
     max_bad_fraction: float = 0.05
     """Share of unusable rows (bad JSON, no text, no label, empty text) above which nothing is written."""
+    explore: bool = False
+    """Only look: one join at 0.6, then a page on what each threshold would remove; writes no dataset."""
+    explore_max_pairs: int = 20_000_000
+    """Pairs of rows at 0.6 beyond which --explore stops with an error; each needs 200 bytes of the driver's memory."""
     block_rows: int = 50_000
     """Rows of one block of the reader and of the join; bounds a task's memory, never changes the result."""
 
@@ -172,6 +177,13 @@ class PrepareConfig(CommonConfig):
         require(ratio is None or 1 <= ratio < math.inf, f"--max-class-ratio {ratio}", "at least 1")
         require(self.min_class_rows >= 1, f"--min-class-rows {self.min_class_rows}", "at least 1")
         require(self.block_rows >= 1, f"--block-rows {self.block_rows}", "at least 1")
+        require(self.explore_max_pairs >= 1, f"--explore-max-pairs {self.explore_max_pairs}", "at least 1")
+        require(
+            not (self.explore and self.target_hf_dataset),
+            "--explore with --target-hf-dataset",
+            "one of them: --explore makes no dataset",
+            "choose a threshold first, then prepare without --explore",
+        )
         low, high = self.ngram_range or (1, 1)
         require(1 <= low <= high, f"--ngram-range {low} {high}", "1 <= MIN <= MAX")
         if self.token_pattern is not None:

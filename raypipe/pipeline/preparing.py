@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,13 @@ def prepare(config: PrepareConfig) -> StageResult:
 
     Raises ConfigError or DataError before anything is written.
     """
-    from raypipe.data import ingest
     from raypipe.report import console
 
     config.validate()
+    if config.explore:
+        from raypipe.pipeline.exploring import explore
+
+        return explore(config)
     token = hf_token(config)
     storage.check_reachable(config.input_dir, config.output_filename, config.label_map, config.decontaminate)
     out = _Outputs(config.output_filename)
@@ -32,18 +36,13 @@ def prepare(config: PrepareConfig) -> StageResult:
     finished = finished_output(out.mark, config, list(outputs.values()))
     if finished is not None and target is not None:
         publishing.refuse_private_rows(finished, target, config.yes_publish)
-    job = _Job(config, out)
+    job = Job(config, out)
     with session(config):
         place = target.name if target is not None and target.state == "folder" else None
         require_shared(job.source, out.folder, config.decontaminate, config.previous, place)
-        job.checksums = ingest.checksums(job.source, job.files) | job.checksums_of_flags()
-        if finished is not None and finished["sha256"]["inputs"] != job.checksums:
-            raise ConfigError(
-                "--resume with changed input files",
-                "the input of the finished output",
-                "--overwrite, or another output name",
-            )
-        report = finished or job.run()
+        job.read_checksums()
+        refuse_changed_input(finished, job.checksums)
+        report = finished or job.run(job.stages)
     console.prepare_table(report)
     for notice in report["notices"]:
         say(f"notice: {notice}")
@@ -73,10 +72,10 @@ class _Outputs:
         return {kind: storage.join(self.folder, name) for kind, name in names.items()}
 
 
-class _Job:
+class Job:
     """One run of the stages; made on the driver, with everything refused at the door that can be."""
 
-    def __init__(self, config: PrepareConfig, out: _Outputs) -> None:
+    def __init__(self, config: PrepareConfig, out: Any) -> None:
         from raypipe.data import ingest, labels, previous
 
         self.config, self.out, self.clock = config, out, Clock()
@@ -100,28 +99,28 @@ class _Job:
             ingest.peek(*self.decontaminated, config.text, None)
         self.checksums: dict[str, str] = {}
 
-    def checksums_of_flags(self) -> dict[str, str]:
-        """SHA-256 of the files that flags name; they decide the result as the input does."""
+    def read_checksums(self) -> None:
+        """SHA-256 of the input, and of the files that flags name: they decide the result as the input does."""
         from raypipe.data import ingest
 
-        sums = {}
+        sums = ingest.checksums(self.source, self.files)
         if self.config.label_map is not None:
             sums[f"--label-map {os.path.basename(self.config.label_map)}"] = storage.sha256(self.config.label_map)
         if self.decontaminated is not None:
             sums |= {f"--decontaminate {name}": s for name, s in ingest.checksums(*self.decontaminated).items()}
         if self.earlier is not None:
             sums |= self.earlier.checksums()
-        return sums
+        self.checksums = sums
 
-    def run(self) -> dict[str, Any]:
-        """All stages, going on where a killed run stopped under --resume; returns the report, which completes them.
+    def run(self, stages: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """The stages, going on where a killed run stopped under --resume; returns the report, which completes them.
 
         What finished tasks made is kept beside the output until it is complete, unless the input is at fault.
         """
         is_new = not storage.exists(self.out.folder)
         work = self._open_work()
         try:
-            report = self._stages(work)
+            report = stages(work)
         except RaypipeError as error:
             if error.exit_code == 2:
                 storage.remove(self.out.folder if is_new else work.folder)
@@ -151,7 +150,8 @@ class _Job:
         storage.write_text(plan_path, json.dumps({"plan": plan, "layout": layout}))
         return Work(folder)
 
-    def _stages(self, work: Any) -> dict[str, Any]:
+    def stages(self, work: Any) -> dict[str, Any]:
+        """All stages in their order; returns the report that completes the output."""
         from raypipe.data import balance, decontaminate, dedup, ingest, labels, previous, split, vectorise
         from raypipe.data.table import TO_TRAIN, Table
 
@@ -160,7 +160,7 @@ class _Job:
         with clock("ingest"):
             dataset = ingest.ingest(self.source, self.files, config.text, config.subject, config.block_rows, work.place)
             table = Table.of(dataset, self.files, config.block_rows)
-            _refuse_bad_input(table, config.max_bad_fraction)
+            refuse_bad_input(table, config.max_bad_fraction)
             say(f"{len(table.order):,} rows read, {len(table.alive):,} of them usable")
         with clock("labels"):
             labels.filter_labels(table, self.renames, config)
@@ -195,17 +195,22 @@ class _Job:
 
     def _write(self, table: Any, facts: dict[str, Any], work: Any) -> dict[str, Any]:
         from raypipe.data import write
+        from raypipe.pipeline import describing
         from raypipe.report import cards, pages
 
         out = self.out
         with storage.staged(out.folder, out.mark_name, [*out.rows, out.dataset, out.page]) as stage:
             with self.clock("write"):
                 facts |= write.write(table, stage, out.name, work)
+            with self.clock("describe"):
+                facts |= describing.facts(table)
+                examples = describing.examples(table, facts["differ_only_in"])
             report = self._report(table, facts) | {"tasks": work.counts}
-            storage.write_text(os.path.join(stage, out.dataset, "README.md"), cards.dataset_card(report))
+            card = cards.dataset_card(report)
+            storage.write_text(os.path.join(stage, out.dataset, "README.md"), card)
             written = [*out.rows, *(f"{out.dataset}/{file}" for file in DATASET_FILES)]
             report["sha256"]["outputs"] = {name: storage.sha256(os.path.join(stage, name)) for name in written}
-            storage.write_text(os.path.join(stage, out.page), pages.prepare_page(report))
+            storage.write_text(os.path.join(stage, out.page), pages.prepare_page(report, examples, card))
             write_json(os.path.join(stage, out.mark_name), report)
         return report
 
@@ -243,7 +248,18 @@ class _Job:
         }
 
 
-def _refuse_bad_input(table: Any, max_bad_fraction: float) -> None:
+def refuse_changed_input(finished: dict[str, Any] | None, checksums: dict[str, str]) -> None:
+    """Raise ConfigError where a finished output was made from other input."""
+    if finished is not None and finished["sha256"]["inputs"] != checksums:
+        raise ConfigError(
+            "--resume with changed input files",
+            "the input of the finished output",
+            "--overwrite, or another output name",
+        )
+
+
+def refuse_bad_input(table: Any, max_bad_fraction: float) -> None:
+    """Raise DataError where more than the allowed share of rows cannot be used."""
     counts = {reason: n for reason, n in table.reasons().items() if reason in UNUSABLE}
     bad, rows = sum(counts.values()), len(table.order)
     if bad > max_bad_fraction * rows:
@@ -258,6 +274,8 @@ def _refuse_bad_input(table: Any, max_bad_fraction: float) -> None:
 
 def _notices(table: Any, classes: dict[str, dict[str, int]], facts: dict[str, Any], config: PrepareConfig) -> list[str]:
     """What a reader of the report should know beside the numbers."""
+    from raypipe.pipeline import describing
+
     single = [name for name, c in classes.items() if c[TRAIN] == 1 and c[TEST] == 0]
     gone = [name for name, c in classes.items() if c[TRAIN] + c[TEST] == 0]
     lists = sum("multi-label" in detail for detail in table.ingest_details)
@@ -272,4 +290,4 @@ def _notices(table: Any, classes: dict[str, dict[str, int]], facts: dict[str, An
         f"{lists} rows have a list of labels; multi-label input is not supported": lists,
         f"{table.relabelled} kept rows took the majority label of their duplicates": table.relabelled,
     }
-    return [text for text, holds in notices.items() if holds]
+    return [text for text, holds in notices.items() if holds] + describing.notices(facts)

@@ -76,5 +76,5 @@ def _record(report: dict[str, Any], outputs: dict[str, str]) -> None:
     """Write page and report anew, each in one move; the report last, since it is what --resume goes by."""
     from raypipe.report import pages
 
-    storage.write_text(outputs["page"], pages.prepare_page(report))
+    storage.write_text(outputs["page"], pages.with_push(storage.read_text(outputs["page"]), report["published"]))
     write_json(outputs["report"], report)
