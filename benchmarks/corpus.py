@@ -2,10 +2,11 @@
 
     python benchmarks/corpus.py --rows 60000 --min-words 30 --output out/corpus/sixty.jsonl
 
-Whole docstrings of all Python files under site-packages and the standard library, and the documentation strings of
-botocore's service descriptions without their HTML tags: untruncated, distinct by canonical text, the package (of
-botocore the service) as label. All of it is cached once under out/corpus/ in the order of a hash of the text, so that
-every prefix is a fair sample. The same environment gives the same file.
+Whole docstrings, long string literals and comment blocks of all Python files under site-packages and the standard
+library, and the documentation strings of botocore's service descriptions without their HTML tags: untruncated, distinct
+by canonical text, the package (of botocore the service) as label. All of it is cached once under out/corpus/ (three
+minutes) in the order of a hash of the text, so that every prefix is a fair sample. The same environment gives the same
+file.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import ast
 import gzip
 import hashlib
 import html
+import inspect
 import json
 import re
 import statistics
@@ -27,6 +29,8 @@ from raypipe.core import text as core_text
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / "out" / "corpus" / "all.jsonl"
 MIN_WORDS, MAX_FILE_BYTES = 4, 4_000_000
+LONG = 200  # characters from which a string literal or a comment block counts as text
+_COMMENT, _MARK = re.compile(r"(?:^[ \t]*#.*\n){3,}", re.M), re.compile(r"^[ \t]*#+ ?", re.M)
 _TAG, _BLOCK_TAG = re.compile(r"<[^>]*>"), re.compile(r"</?(?:p|li|ul|ol|br|dl|dt|dd|div|note|important|h\d)\b[^>]*>")
 
 
@@ -57,7 +61,8 @@ def describe(texts: list[Text]) -> dict[str, object]:
     """What a result file says of its data."""
     digest = hashlib.sha256("\0".join(t.text for t in texts).encode()).hexdigest()
     return {
-        "source": "untruncated docstrings of the installed packages and the standard library, botocore documentation",
+        "source": "docstrings, long string literals and comment blocks of the installed Python packages and standard "
+        "library; documentation of botocore's services; untruncated",
         "rows": len(texts),
         "distinct": len({t.text for t in texts}),
         "labels": len({t.label for t in texts}),
@@ -101,10 +106,10 @@ def _everything() -> Iterator[tuple[str, str]]:
     packages, standard = Path(paths["purelib"]), Path(paths["stdlib"])
     warnings.simplefilter("ignore", SyntaxWarning)  # other people's string escapes
     for file in sorted(packages.rglob("*.py")):
-        yield from _docstrings(file, file.relative_to(packages).parts[0].removesuffix(".py"))
+        yield from _strings(file, file.relative_to(packages).parts[0].removesuffix(".py"))
     for file in sorted(standard.rglob("*.py")):
         if "site-packages" not in file.parts:
-            yield from _docstrings(file, "python." + file.relative_to(standard).parts[0].removesuffix(".py"))
+            yield from _strings(file, "python." + file.relative_to(standard).parts[0].removesuffix(".py"))
     for service in sorted((packages / "botocore" / "data").glob("*/")):
         for file in sorted(service.glob("*/*-2.json*")):
             content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
@@ -112,19 +117,26 @@ def _everything() -> Iterator[tuple[str, str]]:
                 yield text, f"botocore.{service.name}"
 
 
-def _docstrings(file: Path, label: str) -> Iterator[tuple[str, str]]:
-    """Docstrings of a module; nothing from a file that does not parse."""
+def _strings(file: Path, label: str) -> Iterator[tuple[str, str]]:
+    """Docstrings, long literals and comment blocks of a module; nothing from a file that does not parse."""
     try:
         if file.stat().st_size > MAX_FILE_BYTES:
             return
-        tree = ast.parse(file.read_bytes())
+        source = file.read_bytes()
+        tree = ast.parse(source)
     except (SyntaxError, ValueError, OSError, RecursionError):
         return
     for node in ast.walk(tree):
+        text = ""
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            text = (ast.get_docstring(node) or "").strip()
-            if text:
-                yield text.encode(errors="replace").decode(), label
+            text = ast.get_docstring(node) or ""
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) >= LONG:
+            text = inspect.cleandoc(node.value)
+        if text:
+            yield text.strip().encode(errors="replace").decode(), label
+    for block in _COMMENT.findall(source.decode(errors="replace")):
+        if len(block) >= LONG:
+            yield _MARK.sub("", block).strip(), label
 
 
 def _documentation(value: object) -> Iterator[str]:
