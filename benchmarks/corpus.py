@@ -80,9 +80,17 @@ def write_jsonl(texts: list[Text], path: Path) -> None:
             file.write(json.dumps({"text": t.text, "label": t.label}, ensure_ascii=False) + "\n")
 
 
-def first_sentence(text: str) -> str:
-    """The text up to its first full stop or blank line, on one line."""
-    return " ".join(re.split(r"(?<=[.!?])\s|\n\s*\n", text.strip(), maxsplit=1)[0].split())
+def first_sentences(rows: int | None = None, min_words: int = 5, max_words: int = 40) -> list[Text]:
+    """Distinct first sentences: the text up to its first full stop or blank line, on one line."""
+    found: dict[str, Text] = {}
+    for text, label, _ in load():
+        sentence = " ".join(re.split(r"(?<=[.!?])\s|\n\s*\n", text.strip(), maxsplit=1)[0].split())
+        words = len(sentence.split(" "))
+        if min_words <= words <= max_words:
+            found.setdefault(sentence, Text(sentence, label, words))
+            if len(found) == rows:
+                break
+    return list(found.values())
 
 
 def _gather() -> None:
