@@ -62,11 +62,11 @@ def alternate(
 class Peers:
     """A process in the peers' environment that answers one request a line."""
 
-    def __init__(self, python: str) -> None:
+    def __init__(self, python: str, one_cpu: bool = False) -> None:
         command = [python, str(Path(__file__).with_name("peers_worker.py"))]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=single_threaded()
-        )
+        env = single_threaded() | {"HF_HUB_OFFLINE": "1"} | ({"PEERS_ON_ONE_CPU": "1"} if one_cpu else {})
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self._process = subprocess.Popen(command, text=True, env=env, **pipes)
 
     def __call__(self, task: str, **arguments: Any) -> dict[str, Any]:
         assert self._process.stdin is not None and self._process.stdout is not None
@@ -87,8 +87,8 @@ class Peers:
 
 
 @contextlib.contextmanager
-def peers(python: str) -> Iterator[Peers]:
-    worker = Peers(python)
+def peers(python: str, one_cpu: bool = False) -> Iterator[Peers]:
+    worker = Peers(python, one_cpu)
     try:
         yield worker
     finally:

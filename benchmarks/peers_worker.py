@@ -5,19 +5,22 @@ Only the peer's own calls are timed: not imports, nor reading the matrix or the 
 
 import importlib.metadata
 import json
+import os
 import sys
+import tempfile
 import time
 import traceback
 from functools import cache
+from unittest import mock
 
 import numpy as np
 
-PEERS = ("sparse-dot-topn", "datasketch", "rensa", "semhash", "model2vec", "vicinity", "usearch", "scikit-learn")
+PEERS = ("sparse-dot-topn", "datasketch", "rensa", "semhash", "model2vec", "vicinity", "usearch", "text-dedup")
 
 
 def versions() -> dict:
     found = {"python": sys.version.split()[0]}
-    for name in (*PEERS, "numpy", "scipy", "torch"):
+    for name in (*PEERS, "numpy", "scipy", "scikit-learn", "torch"):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -54,9 +57,10 @@ def sparse_dot_topn(matrix: str, threshold: float, top_n: int, density: float, p
     return {"seconds": seconds, "found": int(product.nnz)}
 
 
-def _words(text: str, size: int) -> set[str]:
+def _tokens(text: str, size: int) -> list[str]:
+    """Lower-case words, or runs of ``size`` of them."""
     words = text.lower().split()
-    return {" ".join(words[i : i + size]) for i in range(max(1, len(words) - size + 1))}
+    return [" ".join(words[i : i + size]) for i in range(max(1, len(words) - size + 1))] if size > 1 else words
 
 
 def datasketch(texts: str, threshold: float, num_perm: int, shingle: int, weights: list[float]) -> dict:
@@ -66,9 +70,9 @@ def datasketch(texts: str, threshold: float, num_perm: int, shingle: int, weight
     rows = _texts(texts)
     start = time.perf_counter()
     index = MinHashLSH(threshold=threshold, num_perm=num_perm, weights=tuple(weights))
-    shingles = ([word.encode() for word in _words(text, shingle)] for text in rows)
+    tokens = ([token.encode() for token in set(_tokens(text, shingle))] for text in rows)
     removed, pairs = [], []
-    for row, sketch in enumerate(MinHash.generator(shingles, num_perm=num_perm, seed=1)):
+    for row, sketch in enumerate(MinHash.generator(tokens, num_perm=num_perm, seed=1)):
         found = index.query(sketch)
         index.insert(row, sketch, check_duplication=False)
         if found:
@@ -85,7 +89,7 @@ def rensa(texts: str, threshold: float, num_perm: int, shingle: int, bands: int 
     rows = _texts(texts)
     start = time.perf_counter()
     filter_ = RMinHashDeduplicator(threshold=threshold, num_perm=num_perm, use_lsh=True, num_bands=bands)
-    kept = filter_.add_pairs((str(row), sorted(_words(text, shingle))) for row, text in enumerate(rows))
+    kept = filter_.add_pairs((str(row), _tokens(text, shingle)) for row, text in enumerate(rows))
     return {"seconds": time.perf_counter() - start, "removed": [row for row, stays in enumerate(kept) if not stays]}
 
 
@@ -95,9 +99,32 @@ def rensa_rho(texts: str, num_perm: int, bands: int, threshold: float) -> dict:
 
     rows = _texts(texts)
     start = time.perf_counter()
-    sketches = RMinHash.digest_matrix_from_token_sets_rho([text.split() for text in rows], num_perm, 42)
+    sketches = RMinHash.digest_matrix_from_token_sets_rho([_tokens(text, 1) for text in rows], num_perm, 42)
     flags = RMinHashLSH(threshold, num_perm, bands).query_duplicate_flags_matrix_one_shot(sketches)
-    return {"seconds": time.perf_counter() - start, "flagged": [row for row, flag in enumerate(flags) if flag]}
+    return {"seconds": time.perf_counter() - start, "removed": [row for row, flag in enumerate(flags) if flag]}
+
+
+def text_dedup(texts: str, threshold: float, num_perm: int, ngram: int, hash_func: str, hash_bits: int) -> dict:
+    """Its MinHash command in this process; seconds of hashing, clustering and filtering, not of reading and saving."""
+    import datasets
+    from text_dedup import minhash
+
+    timers = []
+
+    class Timer(minhash.Timer):
+        def __init__(self) -> None:
+            super().__init__()
+            timers.append(self)
+
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(minhash, "Timer", Timer):
+        flags = {"path": "json", "data_files": texts, "split": "train", "column": "text", "num_proc": 1}
+        flags |= {"threshold": threshold, "num_perm": num_perm, "ngram": ngram, "batch_size": 10_000}
+        flags |= {"hash_func": hash_func, "hash_bits": hash_bits, "cache_dir": f"{folder}/cache"}
+        words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+        minhash.main([*words, "--output", f"{folder}/kept"], standalone_mode=False)
+        kept = set(datasets.load_from_disk(f"{folder}/kept")["text"])
+    seconds = sum(timers[0].elapsed_times[stage] for stage in ("MinHashing", "Clustering", "Filtering"))
+    return {"seconds": seconds, "removed": [row for row, text in enumerate(_texts(texts)) if text not in kept]}
 
 
 @cache
@@ -128,11 +155,13 @@ def distil(model: str, output: str) -> dict:
     return {"seconds": time.perf_counter() - start}
 
 
-TASKS = {f.__name__: f for f in (versions, sparse_dot_topn, datasketch, rensa, rensa_rho, semhash, distil)}
+TASKS = {f.__name__: f for f in (versions, sparse_dot_topn, datasketch, rensa, rensa_rho, text_dedup, semhash, distil)}
 
 
 def main() -> None:
     answer, sys.stdout = sys.stdout, sys.stderr
+    if os.environ.get("PEERS_ON_ONE_CPU"):  # some of them start threads whatever they are told
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     for line in sys.stdin:
         request = json.loads(line)
         try:
