@@ -42,7 +42,7 @@ NOT_TOKENS = ("--token-pattern", "--allow-literal-token", "--no-allow-literal-to
 # Parts of the plan that this version does not have: refused by name, never ignored.
 LATER_COMMANDS = ("sweep", "audit")
 LATER_FLAGS = {
-    "prepare": ("--explore", "--previous", "--license", "--yes-publish", "--corrections", "--dry-run"),
+    "prepare": ("--explore", "--license", "--yes-publish", "--corrections", "--dry-run"),
     "train": ("--truncation", "--token-budget", "--attention", "--class-weights", "--dry-run"),
     "evaluate": ("--compare-with", "--precision", "--dry-run"),
     "run": ("--dry-run",),
@@ -66,9 +66,6 @@ def main(argv: Sequence[str] | None = None, command: str | None = None) -> NoRet
             from raypipe import tokens
 
             code = _run(command, words, answer)
-        except RaypipeError as error:
-            print(f"raypipe {command}: {tokens.redact(str(error))}", file=sys.stderr)
-            code = error.exit_code
         except KeyboardInterrupt:
             print(f"raypipe {command}: interrupted", file=sys.stderr)
             code = 1

@@ -131,9 +131,11 @@ class PrepareConfig(CommonConfig):
     """File whose texts must not occur in the dataset (same format and text column), such as a benchmark's test set."""
     test_fraction: float = 0.2
     """Share of each class that goes to test."""
+    previous: str | None = None
+    """Earlier -o value, DIR/NAME.jsonl: its test rows stay in test or leave, and never enter train."""
     max_bad_fraction: float = 0.05
     """Share of unusable rows (bad JSON, no text, no label, empty text) above which nothing is written."""
-    block_rows: int = 20_000
+    block_rows: int = 50_000
     """Rows of one block of the reader and of the join; bounds a task's memory, never changes the result."""
 
     def validate(self) -> None:
@@ -145,6 +147,11 @@ class PrepareConfig(CommonConfig):
             f"-o {self.output_filename}.jsonl",
         )
         require(self.text != self.subject, f"--text and --subject both {self.text!r}", "two columns")
+        require(
+            self.previous is None or (not self.previous.endswith(("/", "\\")) and self.previous not in ("", ".jsonl")),
+            f"--previous {self.previous!r}",
+            "the -o value of an earlier set, DIR/NAME.jsonl",
+        )
         fraction(self.reduce_majority_to, "--reduce-majority-to", one_allowed=True)
         fraction(self.similarity_threshold, "--similarity-threshold", one_allowed=True)
         fraction(self.test_fraction, "--test-fraction")

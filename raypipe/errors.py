@@ -4,16 +4,18 @@
 class RaypipeError(Exception):
     """Base of all errors that raypipe raises on purpose.
 
-    The three parts are kept as ``args``, so that an error survives pickling between Ray processes.
+    The three parts are kept as ``args``, so that an error survives pickling between Ray processes; and as
+    ``parts``, because Ray Data adds words of its own to the first of the ``args``.
     """
 
     exit_code = 1
 
     def __init__(self, got: str, expected: str = "", remedy: str = "") -> None:
         super().__init__(got, expected, remedy)
+        self.parts = (got, expected, remedy)
 
     def __str__(self) -> str:
-        got, expected, remedy = self.args
+        got, expected, remedy = self.parts
         return got + (f"; expected {expected}" if expected else "") + (f". Remedy: {remedy}" if remedy else "")
 
 

@@ -101,3 +101,6 @@ def quiet_data() -> None:
     context.execution_options.preserve_order = True
     context.enable_progress_bars = sys.stderr.isatty()
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+    for name in ("exceptions", "_internal.execution.streaming_executor_state"):
+        # They print the traceback of an error that is raised as well, of a refused input file too.
+        logging.getLogger(f"ray.data.{name}").setLevel(logging.CRITICAL)

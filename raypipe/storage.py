@@ -60,15 +60,33 @@ def read_text(path: str) -> str:
         return file.read()
 
 
+def read_bytes(path: str) -> bytes:
+    """The content of a file."""
+    with fsspec.open(path, "rb") as file:
+        return file.read()
+
+
 def write_text(path: str, text: str) -> None:
-    """Write a file whole: a reader sees the old content or the new."""
+    """Write a UTF-8 file whole: a reader sees the old content or the new."""
+    with writing(path) as file:
+        file.write(text.encode())
+
+
+@contextlib.contextmanager
+def writing(path: str) -> Iterator[Any]:
+    """A binary file to write that appears when the block ends, or not at all."""
     if is_uri(path):
         with fsspec.open(path, "wb") as file:  # an object appears when it is closed
-            file.write(text.encode())
+            yield file
         return
     os.makedirs(parent(path), exist_ok=True)
-    Path(f"{path}.part").write_bytes(text.encode())
-    os.replace(f"{path}.part", path)
+    part = f"{path}.{os.getpid()}.part"  # two tries of one task must not write into each other
+    try:
+        with open(part, "wb") as file:
+            yield file
+        os.replace(part, path)
+    finally:
+        Path(part).unlink(missing_ok=True)
 
 
 def sha256(path: str) -> str:

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from raypipe.core.pairs import Pairs
+
 TIE_DIGITS = 9  # cosines equal to this many decimals tie; their last bits depend on the order of summation
 
 
@@ -39,6 +41,43 @@ def keep_rule(
     a chain of near-duplicates is never contracted into one component.
     """
     return Verdict(*_keep(vector, text, indptr, neighbour, np.round(cosine, TIE_DIGITS), cosine))
+
+
+class Nearest:
+    """The nearest kept row found so far for each row: highest cosine, ties to the earliest."""
+
+    def __init__(self, rows: int) -> None:
+        self.row = np.full(rows, -1)  # (rows,) int64, -1 where none was found
+        self.cosine = np.full(rows, np.nan)  # (rows,)
+
+    def update(self, rows: np.ndarray, others: np.ndarray, cosine: np.ndarray) -> None:
+        """Take in a candidate for each of some distinct rows."""
+        new, old = np.round(cosine, TIE_DIGITS), np.round(self.cosine[rows], TIE_DIGITS)
+        better = (self.row[rows] < 0) | (new > old) | ((new == old) & (others < self.row[rows]))
+        self.row[rows[better]], self.cosine[rows[better]] = others[better], cosine[better]
+
+
+def nearest(pairs: Pairs) -> Pairs:
+    """Of the pairs of each query the one of highest cosine, ties to the earliest row; queries ascending."""
+    order = np.lexsort((pairs.right, -np.round(pairs.cosine, TIE_DIGITS), pairs.left))
+    first = order[np.flatnonzero(np.diff(pairs.left[order], prepend=-1))]
+    return Pairs(*(part[first] for part in pairs))
+
+
+def verdict(text: np.ndarray, kept: np.ndarray, witness: np.ndarray, cosine: np.ndarray) -> Verdict:
+    """The verdict from who was kept and each other row's nearest kept one; an equal text before it comes first.
+
+    Args:
+        text: (rows,) number of each row's canonical text.
+        witness, cosine: (rows,) the nearest earlier kept row at cosine >= t, -1 where there is none.
+    """
+    rows = np.arange(len(text))
+    by_text = np.full(text.max(initial=-1) + 1, len(text))
+    by_text[text[kept]] = rows[kept]
+    exact = ~kept & (by_text[text] < rows)
+    witness = np.where(exact, by_text[text], np.where(kept, -1, witness))
+    assert (witness[~kept] >= 0).all(), "a row left without a witness"
+    return Verdict(kept, witness, np.where(kept, np.nan, np.where(exact, 1.0, cosine)), exact)
 
 
 def symmetric(left: np.ndarray, right: np.ndarray, cosine: np.ndarray, size: int) -> tuple[np.ndarray, ...]:

@@ -5,13 +5,13 @@ turns its counts into unit rows. The result is what one process would get from a
 scikit-learn user guide, section "Tf-idf term weighting").
 """
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.feature_extraction.text import CountVectorizer
+
+from raypipe.core import terms as core_terms
 
 
 @dataclass(frozen=True)
@@ -22,70 +22,83 @@ class Analyzer:
     ngram_range: tuple[int, int] = (1, 1)
     token_pattern: str | None = None
 
-    def vectorizer(self) -> CountVectorizer:
-        pattern = {} if self.token_pattern is None else {"token_pattern": self.token_pattern}
-        return CountVectorizer(analyzer=self.kind, ngram_range=self.ngram_range, **pattern)
-
 
 @dataclass(frozen=True)
 class TermCounts:
     """The term counts of one shard, in the shard's own columns."""
 
     terms: list[str]  # (local terms,)
-    counts: sp.csr_matrix  # (rows, local terms), float64
+    counts: sp.csr_matrix  # (rows, local terms), int32
 
     def document_frequency(self) -> np.ndarray:
         return np.bincount(self.counts.indices, minlength=len(self.terms))
 
 
 @dataclass(frozen=True)
-class Vocabulary:
-    """All terms of all shards with their IDF; columns run from rare to frequent, as the join wants them."""
+class Weights:
+    """What turns counts into unit rows; columns run from rare to frequent, as the join wants them."""
 
-    column: dict[str, int]
+    column: np.ndarray  # (terms,) int32, the column of each term number
     idf: np.ndarray  # (terms,), by column
+
+
+class Vocabulary:
+    """All terms of all shards, numbered as they come; shards may come in any order."""
+
+    def __init__(self) -> None:
+        self._number: dict[str, int] = {}
+        self._frequency = np.zeros(1024, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._number)
+
+    def add(self, terms: Sequence[str], frequency: np.ndarray) -> np.ndarray:
+        """Take in a shard's terms and their document frequencies; returns the terms' numbers  # (terms,) int32."""
+        number = self._number
+        numbers = np.fromiter((number.setdefault(term, len(number)) for term in terms), np.int32, len(terms))
+        if len(number) > len(self._frequency):
+            self._frequency = np.pad(self._frequency, (0, len(number)))
+        self._frequency[numbers] += frequency
+        return numbers
+
+    def numbers(self, terms: Sequence[str]) -> np.ndarray:
+        """The numbers of terms, -1 for one that no shard has  # (terms,) int32."""
+        return np.fromiter((self._number.get(term, -1) for term in terms), np.int32, len(terms))
+
+    def weights(self, rows: int) -> Weights:
+        """Columns and IDF, for ``rows`` texts in all; they depend on the texts, not on how they were sharded."""
+        by_name = np.fromiter((self._number[term] for term in sorted(self._number)), np.int64, len(self._number))
+        frequency = self._frequency[: len(self._number)]
+        order = by_name[np.argsort(frequency[by_name], kind="stable")]
+        column = np.empty(len(order), np.int32)
+        column[order] = np.arange(len(order), dtype=np.int32)
+        return Weights(column, np.log((1 + rows) / (1 + frequency[order])) + 1)
 
 
 def count_terms(texts: Iterable[str], analyzer: Analyzer) -> TermCounts:
     """Count the terms of each text."""
-    analyze = analyzer.vectorizer().build_analyzer()
-    local: defaultdict[str, int] = defaultdict()
-    local.default_factory = local.__len__
-    columns: list[int] = []
-    ends = [0]
-    for text in texts:
-        columns.extend([local[term] for term in analyze(text)])
-        ends.append(len(columns))
-    shape = (len(ends) - 1, len(local))
-    counts = sp.csr_matrix((np.ones(len(columns)), np.array(columns, np.int32), np.array(ends)), shape=shape)
-    counts.sum_duplicates()
-    return TermCounts(list(local), counts)
+    counted = core_terms.count(list(texts), analyzer.kind, analyzer.ngram_range, analyzer.token_pattern)
+    return TermCounts(*counted)
 
 
-def merge(shards: Iterable[tuple[list[str], np.ndarray]], rows: int) -> Vocabulary:
-    """One vocabulary from each shard's terms and document frequencies; ``rows`` counts all texts."""
-    total: defaultdict[str, int] = defaultdict(int)
-    for terms, frequency in shards:
-        for term, count in zip(terms, frequency.tolist(), strict=True):
-            total[term] += count
-    ordered = sorted(total, key=lambda term: (total[term], term))
-    frequency = np.array([total[term] for term in ordered], dtype=np.float64)
-    return Vocabulary({term: i for i, term in enumerate(ordered)}, np.log((1 + rows) / (1 + frequency)) + 1)
+def unit_rows(counts: sp.csr_matrix, numbers: np.ndarray, weights: Weights) -> sp.csr_matrix:
+    """A shard's counts as unit TF-IDF rows in global columns, columns ascending  # (rows, terms).
 
-
-def unit_rows(shard: TermCounts, vocabulary: Vocabulary) -> sp.csr_matrix:
-    """The shard's rows as unit TF-IDF vectors in global columns, indices ascending  # (rows, terms).
-
-    A term outside the vocabulary is dropped, as scikit-learn's ``transform`` does.
+    ``numbers`` are those of the shard's terms in the vocabulary. A term outside of it (-1) is dropped, as
+    scikit-learn's ``transform`` does. A row's numbers depend on its own counts alone, to the last bit.
     """
-    column = np.array([vocabulary.column.get(term, -1) for term in shard.terms], dtype=np.int64)
-    counts = shard.counts.tocoo()
-    global_column = column[counts.col] if len(column) else counts.col
-    known = global_column >= 0
-    row, col = counts.row[known], global_column[known]
-    order = np.lexsort((col, row))
-    row, col = row[order], col[order]
-    weight = counts.data[known][order] * vocabulary.idf[col]
-    norm = np.sqrt(np.bincount(row, weight**2, minlength=counts.shape[0]))
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=counts.shape[0]))])
-    return sp.csr_matrix((weight / norm[row], col, indptr), shape=(counts.shape[0], len(vocabulary.idf)))
+    rows, width = counts.shape[0], len(weights.idf)
+    known = numbers >= 0
+    column = np.full(len(numbers), -1, np.int32)
+    column[known] = weights.column[numbers[known]]
+    col, data, indptr = column[counts.indices], counts.data.astype(np.float64), counts.indptr.astype(np.int64)
+    if not known.all():
+        stays = col >= 0
+        indptr = np.concatenate([[0], np.cumsum(stays)])[indptr]
+        col, data = col[stays], data[stays]
+    data *= weights.idf[col]
+    matrix = sp.csr_matrix((data, col, indptr), shape=(rows, width))
+    matrix.sort_indices()
+    row = np.repeat(np.arange(rows), np.diff(indptr))
+    matrix.data /= np.sqrt(np.bincount(row, matrix.data**2, minlength=rows))[row]
+    return matrix

@@ -5,20 +5,25 @@ import numpy as np
 from raypipe import schema
 from raypipe.config import PrepareConfig
 from raypipe.core import sampling
+from raypipe.data import split
 from raypipe.data.table import Table
 
 _PURPOSE = 1
 
 
-def balance(table: Table, rows: np.ndarray, config: PrepareConfig) -> None:
+def balance(table: Table, rows: np.ndarray, config: PrepareConfig, past: np.ndarray) -> None:
     """Remove rows of classes above their cap, among the given living rows, and weigh those that stay.
 
-    A class that keeps a of its b rows has their weights multiplied by b / a.
+    A class that keeps a of its b rows has their weights multiplied by b / a. ``past`` says what each row was in an
+    earlier set  # (table rows,): former test rows stay before others, up to the test share of the cap.
     """
+    label, high, low = table.label[rows], table.key_high[rows], table.key_low[rows]
     before = table.class_sizes(rows)
     caps = sampling.class_caps(before, config.reduce_majority_to, config.max_class_ratio)
-    place = sampling.places(table.key_high[rows], table.key_low[rows], config.seed, _PURPOSE)
-    stays = sampling.first_of_each(table.label[rows], place, caps)
+    in_split = sampling.places(high, low, config.seed, split.PURPOSE)
+    tier = sampling.tiers(label, in_split, past[rows], caps, config.test_fraction)
+    place = sampling.places(high, low, config.seed, _PURPOSE)
+    stays = sampling.first_of_each(label, place, caps, tier)
     table.remove(rows[~stays], schema.BALANCED)
     kept = rows[stays]
     table.weight[kept] *= before[table.label[kept]] / caps[table.label[kept]]

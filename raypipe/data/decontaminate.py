@@ -1,55 +1,80 @@
 """Let rows leave that repeat a row of another file, such as a benchmark's test set."""
 
+from itertools import product
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 
 from raypipe import schema
-from raypipe.core import similarity, tfidf
-from raypipe.core.keep import TIE_DIGITS
+from raypipe.core import keep, similarity, tfidf
+from raypipe.core.keep import Nearest
 from raypipe.data import ingest
 from raypipe.data.table import Table, row_id
-from raypipe.data.vectorise import Vectors
+from raypipe.data.tasks import Arrays, Graph, Work, in_order, packed, unpacked, window
+from raypipe.data.vectorise import Vectors, arrays_of, matrix_of
+
+_ROWS = 20_000  # rows of a block of the other file
 
 
 def decontaminate(
-    table: Table, vectors: Vectors, folder: str, files: list[str], text_column: str, threshold: float, block_rows: int
+    table: Table, vectors: Vectors, folder: str, files: list[str], text_column: str, threshold: float, work: Work
 ) -> None:
     """Remove rows with the same canonical text as, or cosine >= threshold to, a row of the given files.
 
     The file is transformed with the input's IDF and not fitted on. The witness is the file's row of highest
     similarity, ties to its earliest; an equal canonical text counts as 1.
     """
-    dataset = ingest.ingest(folder, files, text_column, None, block_rows)
-    blocks = dataset.to_arrow_refs()
-    encode = ray.remote(num_returns=2)(_encode)
-    encoded = [encode.remote(block, vectors.vocabulary, vectors.analyzer) for block in blocks]
-    shard_keys = ray.get([key for _, key in encoded])  # (shard rows, 3) each: order, high, low
-    keys = np.concatenate(shard_keys)
-    join = ray.remote(similarity.cross_join)
-    hits: list[tuple[int, float, int]] = []  # row, cosine, foreign order
-    for rows, shard in zip(vectors.rows, vectors.shards, strict=True):
-        found = ray.get([join.remote(shard, foreign, threshold) for foreign, _ in encoded])
-        for shard_key, pairs in zip(shard_keys, found, strict=True):
-            orders = shard_key[:, 0]
-            hits += zip(rows[pairs.left].tolist(), pairs.cosine.tolist(), orders[pairs.right].tolist(), strict=True)
-    first_with_key = {(high, low): order for order, high, low in keys[np.argsort(-keys[:, 0])].tolist()}
-    for row in table.alive.tolist():
-        order = first_with_key.get((int(table.key_high[row]), int(table.key_low[row])))
-        if order is not None:
-            hits.append((row, 2.0, order))  # above every cosine: an equal text is the witness
-    best: dict[int, tuple[float, int, float]] = {}
-    for row, cosine, order in hits:
-        best[row] = max(best.get(row, (-1.0, 0, 0.0)), (round(cosine, TIE_DIGITS), -order, cosine))
-    for row, (_, order, cosine) in best.items():
-        table.foreign_witness[row] = row_id(files, -order)
-        table.similarity[row] = min(cosine, 1.0)
-        table.detail[row] = "exact" if cosine > 1.5 else "near"
-    table.remove(np.array(sorted(best), dtype=np.int64), schema.DECONTAMINATED)
+    foreign = ingest.ingest(folder, files, text_column, None, _ROWS).to_arrow_refs()
+    count = ray.remote(num_returns=2)(_count)
+    counted = [count.remote(block, vectors.analyzer) for block in foreign]
+    summaries = list(in_order("decontaminate", lambda i: counted[i][1], len(counted), window()))
+    places = np.concatenate([np.empty((0, 3), np.int64), *(s["places"] for s in summaries)])  # order, key high, key low
+    starts = np.cumsum([0, *(len(s["places"]) for s in summaries)])
+    nearest = Nearest(len(table.order))  # rows of the other files numbered by their place
+    graph = Graph("decontaminate", len(vectors.shards) * len(foreign))
+    numbers = [vectors.vocabulary.numbers(unpacked(summary)) for summary in summaries]
+
+    def look(shard: int, other: int) -> None:
+        name, counts = f"decontaminate/{shard:05d}-{other:05d}", counted[other][0]
+
+        def submit() -> "ray.ObjectRef":
+            return work.submit(name, compare, threshold, vectors.shards[shard], counts, numbers[other], vectors.weights)
+
+        def done(found: Arrays) -> None:
+            nearest.update(vectors.rows[shard][found["row"]], starts[other] + found["other"], found["cosine"])
+
+        graph.add((other, shard), submit, done)
+
+    for shard, other in product(range(len(vectors.shards)), range(len(foreign))):
+        look(shard, other)
+    graph.run()
+    _record(table, files, places, nearest)
 
 
-def _encode(block, vocabulary, analyzer):  # type: ignore[no-untyped-def]
-    block = block.sort_by("order")
-    usable = block.filter(pa.array([reason == "" for reason in block["reason"].to_pylist()], pa.bool_()))
-    matrix = tfidf.unit_rows(tfidf.count_terms(usable["text"].to_pylist(), analyzer), vocabulary)
-    return matrix, np.column_stack([usable[c].to_numpy() for c in ("order", "key_high", "key_low")])
+def _record(table: Table, files: list[str], places: np.ndarray, nearest: Nearest) -> None:
+    first = {(high, low): place for place, (_, high, low) in reversed([*enumerate(places.tolist())])}
+    alive = table.alive
+    keys = zip(table.key_high[alive].tolist(), table.key_low[alive].tolist(), strict=True)
+    exact = {row: first[key] for row, key in zip(alive.tolist(), keys, strict=True) if key in first}
+    near = {int(row): int(nearest.row[row]) for row in alive[nearest.row[alive] >= 0]}
+    for row, place in (near | exact).items():  # an equal text is the witness, whatever is near
+        table.foreign_witness[row] = row_id(files, int(places[place, 0]))
+        table.similarity[row] = 1.0 if row in exact else min(float(nearest.cosine[row]), 1.0)
+        table.detail[row] = "exact" if row in exact else "near"
+    table.remove(np.array(sorted(near | exact), dtype=np.int64), schema.DECONTAMINATED)
+
+
+def _count(block: pa.Table, analyzer: tfidf.Analyzer) -> tuple[Arrays, Arrays]:
+    usable = block.filter(pc.equal(block["reason"], ""))
+    counted = tfidf.count_terms(usable["text"].to_pylist(), analyzer)
+    places = np.column_stack([usable[c].to_numpy() for c in ("order", "key_high", "key_low")])
+    return arrays_of(counted.counts), packed(counted.terms) | {"places": places}
+
+
+def compare(threshold: float, shard: Arrays, counts: Arrays, numbers: np.ndarray, weights: tfidf.Weights) -> Arrays:
+    """For each row of a shard its nearest row of the other file, where one is at the threshold."""
+    foreign = tfidf.unit_rows(matrix_of(counts), numbers, weights)
+    row, other, cosine = keep.nearest(similarity.cross_join(matrix_of(shard), foreign, threshold))
+    return {"row": row, "other": other, "cosine": cosine}

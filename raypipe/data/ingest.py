@@ -1,10 +1,11 @@
 """Read raw files into rows, in parallel, each with its place in file order; a bad line is a row with a reason."""
 
 import gzip
+import io
 import json
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import fsspec
@@ -20,6 +21,7 @@ from raypipe.data.records import FORMATS, Record
 from raypipe.errors import DataError
 
 PIECE_BYTES = 16 << 20  # a JSONL file is read in pieces of this size, one task each
+BLOCK_CHARACTERS = 16 << 20  # characters of text after which a block ends, however few its rows
 LINE_BITS = 40  # order = file number << LINE_BITS | line
 PEEKED_ROWS = 200  # records looked at on the driver, to refuse a wrong column before work starts
 
@@ -55,21 +57,47 @@ def find(folder: str, pattern: str) -> list[str]:
 
 
 def ingest(
-    folder: str, files: list[str], text_column: str, label_column: str | None, block_rows: int
+    folder: str,
+    files: list[str],
+    text_column: str,
+    label_column: str | None,
+    block_rows: int,
+    kept_at: Callable[[str, str], str] | None = None,
 ) -> "ray.data.Dataset":
     """Rows of all files as a materialised Ray dataset with the columns of SCHEMA, in file order.
 
-    Raises DataError where the first records have no such column.
+    With ``kept_at`` (name and ending to a path; see ``tasks.Work.place``) each piece is also kept as a file, and read
+    from it where it is there. Raises DataError where the first records have no such column.
     """
     peek(folder, files, text_column, label_column)
     pieces = [piece for number, name in enumerate(files) for piece in _pieces(storage.join(folder, name), number)]
+    pieces = [
+        piece | {"kept_at": kept_at(f"ingest/{number:05d}", "arrow") if kept_at else ""}
+        for number, piece in enumerate(pieces)
+    ]
 
     def read(batch: pa.Table) -> Iterator[pa.Table]:
         for piece in batch.to_pylist():
-            yield from _tables(_read_piece(piece, text_column, label_column, block_rows), piece["file"], block_rows)
+            rows = _read_piece(piece, text_column, label_column, block_rows)
+            yield from _kept(piece["kept_at"], _tables(rows, piece["file"], block_rows))
 
     source = ray.data.from_items(pieces, override_num_blocks=len(pieces))
     return source.map_batches(read, batch_format="pyarrow", batch_size=None, zero_copy_batch=True).materialize()
+
+
+def _kept(path: str, made: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """The tables of a piece, out of the file at ``path`` or, made now, into it; without a path just made."""
+    if not path:
+        yield from made
+    elif storage.exists(path):
+        with fsspec.open(path, "rb") as file, pa.ipc.open_stream(file) as reader:
+            for batch in reader:
+                yield pa.Table.from_batches([batch])
+    else:
+        with storage.writing(path) as file, pa.ipc.new_stream(file, SCHEMA) as writer:
+            for table in made:
+                writer.write_table(table)
+                yield table
 
 
 def checksums(folder: str, files: list[str]) -> dict[str, str]:
@@ -137,8 +165,11 @@ def _read_piece(piece: dict[str, Any], text_column: str, label_column: str | Non
     if path.endswith(".parquet"):
         yield from _read_parquet(path, text_column, label_column, batch_rows)
     elif path.endswith(".csv"):
-        with fsspec.open(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            yield from records.parse_csv(file, text_column, label_column)
+        with fsspec.open(path, "rb") as binary:
+            records.refuse_other_bytes(binary.read(records.START_BYTES), os.path.basename(path))
+            binary.seek(0)
+            file = io.TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape", newline="")
+            yield from records.parse_csv(file, text_column, label_column, os.path.basename(path))
     else:
         try:
             for number, raw in _lines(piece):
@@ -146,7 +177,8 @@ def _read_piece(piece: dict[str, Any], text_column: str, label_column: str | Non
                 if record is not None:
                     yield record
         except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-            raise DataError(f"{os.path.basename(path)} cannot be decompressed: {error}", "a whole gzip file") from None
+            why = str(error).split("(b'")[0].strip()  # gzip quotes the first bytes of what it read
+            raise DataError(f"{os.path.basename(path)} cannot be decompressed: {why}", "a whole gzip file") from None
 
 
 def _lines(piece: dict[str, Any]) -> Iterator[tuple[int, bytes]]:
@@ -162,30 +194,55 @@ def _lines(piece: dict[str, Any]) -> Iterator[tuple[int, bytes]]:
             raw = file.readline()
             if not raw:
                 return
+            if position == 0:
+                records.refuse_other_bytes(raw, os.path.basename(piece["path"]))
             yield number, raw
             position += len(raw)
             number += 1
 
 
 def _read_parquet(path: str, text_column: str, label_column: str | None, batch_rows: int) -> Iterator[Record]:
+    name = os.path.basename(path)
     with fsspec.open(path, "rb") as file:
         try:
             table = pq.ParquetFile(file)
-        except pa.ArrowInvalid as error:
-            raise DataError(f"{os.path.basename(path)} is not Parquet: {error}", "a Parquet file") from None
-        names = table.schema_arrow.names
-        wanted = [c for c in (text_column, label_column) if c in names]
-        number = 0
-        for batch in table.iter_batches(batch_size=batch_rows, columns=wanted):
-            for values in batch.to_pylist():
-                number += 1
-                record = records.from_values(values, number, text_column, label_column)
-                yield record._replace(columns=names)
+            names = table.schema_arrow.names
+            records.refuse_twice(names, name, text_column, label_column)
+            wanted = [c for c in (text_column, label_column) if c in names]
+            number = 0
+            for batch in table.iter_batches(batch_size=batch_rows, columns=wanted):
+                for values in _values(batch):
+                    number += 1
+                    record = records.from_cells(values, number, text_column, label_column)
+                    yield record._replace(columns=names)
+        except (pa.ArrowInvalid, OSError) as error:
+            if getattr(error, "errno", None) is not None:
+                raise  # the disk or the network is at fault, not the file
+            reason = str(error).splitlines()[0]
+            raise DataError(f"{name} cannot be read as Parquet: {reason}", "a whole Parquet file") from None
+
+
+def _values(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    """The rows of a batch; bytes that are no UTF-8 come as surrogates, as from a CSV file."""
+    try:
+        return batch.to_pylist()
+    except UnicodeDecodeError:
+        return [
+            {n: v.decode(errors="surrogateescape") if isinstance(v, bytes) else v for n, v in row.items()}
+            for row in pa.table({n: _as_bytes(c) for n, c in zip(batch.schema.names, batch, strict=True)}).to_pylist()
+        ]
+
+
+def _as_bytes(column: pa.Array) -> pa.Array:
+    column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    return column.cast(pa.large_binary()) if is_text else column
 
 
 def _tables(rows: Iterable[Record], file: int, block_rows: int) -> Iterator[pa.Table]:
     block: list[tuple[Any, ...]] = []
     known: set[str] = set()
+    characters = 0
     for row in rows:
         new = [c for c in row.columns if c not in known]
         known.update(new)
@@ -204,10 +261,12 @@ def _tables(rows: Iterable[Record], file: int, block_rows: int) -> Iterator[pa.T
                 json.dumps(new) if new else "",
             )
         )
-        if len(block) >= block_rows:
+        characters += len(row.text)
+        if len(block) >= block_rows or characters >= BLOCK_CHARACTERS:
             yield _table(block)
-            block = []
-    yield _table(block)
+            block, characters = [], 0
+    if block:
+        yield _table(block)
 
 
 def _table(block: list[tuple[Any, ...]]) -> pa.Table:

@@ -2,13 +2,20 @@
 
 import csv
 import io
+import itertools
 import json
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from raypipe import schema
+from raypipe.errors import DataError
 
 FORMATS = (".jsonl", ".jsonl.gz", ".csv", ".parquet")
+START_BYTES = 64  # of a file, enough to see that it is no UTF-8 text
+_OTHER_BYTES = {b"\x1f\x8b": "gzip", b"PAR1\x15": "Parquet", b"PK\3\4": "a zip archive"}
+_END_OF_FILE = "\0end of file"  # a line after the last one, to see whether a quoted field swallows it
 
 
 class Record(NamedTuple):
@@ -27,6 +34,23 @@ class _Number(str):
 
 
 _DECODER = json.JSONDecoder(parse_int=_Number, parse_float=_Number, parse_constant=lambda _: None)  # NaN is null
+
+
+def refuse_other_bytes(start: bytes, name: str) -> None:
+    """Refuse a file whose first bytes are no UTF-8 text. Raises DataError."""
+    start = start[:START_BYTES]
+    if start.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")) and b"\0" in start:
+        raise DataError(f"{name} is UTF-16 or UTF-32", "UTF-8", f"iconv -f UTF-16 -t UTF-8 {name}")
+    for mark, kind in _OTHER_BYTES.items():
+        if start.startswith(mark):
+            raise DataError(f"{name} holds {kind}", "UTF-8 text", f"one of the endings {', '.join(FORMATS)} that fits")
+
+
+def refuse_twice(columns: Sequence[str], name: str, *wanted: str | None) -> None:
+    """Refuse a file in which the text or the label column stands twice. Raises DataError."""
+    for column in wanted:
+        if column is not None and list(columns).count(column) > 1:
+            raise DataError(f"{name} has {list(columns).count(column)} columns {column!r}", "one", "rename the others")
 
 
 def parse_json_line(raw: bytes, line: int, text_column: str, label_column: str | None) -> Record | None:
@@ -69,19 +93,33 @@ def from_values(value: dict[str, Any], line: int, text_column: str, label_column
     return Record(line, text, label, reason, detail, value.keys())
 
 
-def parse_csv(file: Iterable[str], text_column: str, label_column: str | None) -> Iterator[Record]:
-    """Rows from the lines of a CSV file with a header; cells are never type-inferred."""
+def from_cells(value: dict[str, Any], line: int, text_column: str, label_column: str | None) -> Record:
+    """The same from cells in which surrogates stand for bytes that are no UTF-8; such a record is bad."""
+    try:
+        return from_values(value, line, text_column, label_column)
+    except UnicodeEncodeError:
+        return _bad(_joined([cell for cell in value.values() if isinstance(cell, str)]), line, "not UTF-8")
+
+
+def parse_csv(file: Iterable[str], text_column: str, label_column: str | None, name: str = "it") -> Iterator[Record]:
+    """Rows from the lines of a CSV file with a header; cells are never type-inferred; empty lines are no records.
+
+    Raises DataError where the header names a wanted column twice, or a quoted field runs to the end of the file:
+    nobody knows how many records it has swallowed.
+    """
     csv.field_size_limit(2**31 - 1)
-    reader = csv.reader(file)
-    header = next(reader, [])
-    for number, cells in enumerate(filter(None, reader), 1):
+    records = filter(None, csv.reader(itertools.chain(file, [_END_OF_FILE])))
+    header = next(records)
+    refuse_twice(header, name, text_column, label_column)
+    for number, cells in enumerate(records, 1):
+        if cells == [_END_OF_FILE]:
+            return
+        if cells[-1].endswith(_END_OF_FILE):
+            raise DataError(f"{name}: the last field of record {number} is quoted and never ends", "a closing quote")
         if len(cells) != len(header):
             yield _bad(_joined(cells), number, f"{len(cells)} fields under {len(header)} columns")
-            continue
-        try:
-            yield from_values(dict(zip(header, cells, strict=True)), number, text_column, label_column)
-        except UnicodeEncodeError:
-            yield _bad(_joined(cells), number, "not UTF-8")
+        else:
+            yield from_cells(dict(zip(header, cells, strict=True)), number, text_column, label_column)
 
 
 def _joined(cells: list[str]) -> bytes:
@@ -92,10 +130,12 @@ def _joined(cells: list[str]) -> bytes:
 
 def _label(value: Any) -> tuple[str, str]:
     """The label's text, and why there is none."""
-    if value is None or (isinstance(value, float) and value != value):
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):  # JSON has no NaN and no Infinity
         return "", ""
     if isinstance(value, str):
         return value.strip(), ""
+    if isinstance(value, Decimal):
+        return str(value), ""
     if isinstance(value, bool | int | float):
         return json.dumps(value), ""
     kind = _kind(value)
@@ -107,8 +147,9 @@ def _bad(raw: bytes, line: int, detail: str) -> Record:
 
 
 def _kind(value: Any) -> str:
-    kinds = {_Number: "number", int: "number", float: "number", bool: "boolean", dict: "object", list: "list"}
-    return kinds.get(type(value), "null" if value is None else type(value).__name__.replace("str", "string"))
+    kinds = {_Number: "number", int: "number", float: "number", Decimal: "number", bool: "boolean", dict: "object"}
+    kinds |= {list: "list", bytes: "binary value", str: "string", type(None): "null"}
+    return kinds.get(type(value), type(value).__name__)
 
 
 def _article(noun: str) -> str:
@@ -117,8 +158,10 @@ def _article(noun: str) -> str:
 
 def _as_json(value: Any) -> str:
     """The value as JSON, with number literals as they were written."""
-    if isinstance(value, _Number):
+    if isinstance(value, _Number | Decimal):
         return str(value)
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
     if isinstance(value, list):
         return f"[{', '.join(map(_as_json, value))}]"
     if isinstance(value, dict):

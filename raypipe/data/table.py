@@ -2,17 +2,22 @@
 
 import json
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 
 from raypipe import schema
 from raypipe.data.ingest import LINE_BITS
+from raypipe.errors import StageError
 
 REMOVED, TO_TRAIN, TO_TEST = 0, 1, 2
 _REASON_CODE = {reason: code for code, reason in enumerate(schema.REASONS)}
 _STAYS = -1
+_NUMBERS = ("order", "key_high", "key_low", "letters", "unspaced")
+_NO_ROWS = np.empty(0, np.int64)
 
 
 @dataclass
@@ -20,6 +25,8 @@ class Table:
     """One entry a row, in file order; a stage removes rows by giving them a reason."""
 
     files: list[str]
+    blocks: list["ray.ObjectRef"]  # the ingested rows with their texts, as Arrow tables in file order
+    starts: np.ndarray  # (blocks + 1,) the first row of each block
     order: np.ndarray  # (rows,) int64
     names: list[str]  # label texts
     label: np.ndarray  # (rows,) codes into names, -1 where there is none
@@ -48,31 +55,51 @@ class Table:
 
     @classmethod
     def of(cls, dataset: "ray.data.Dataset", files: list[str]) -> "Table":
-        """Gather everything but the texts from the ingested blocks."""
-        without_text = ray.remote(lambda block: block.drop_columns(["text"]).to_pandas())
-        blocks = ray.get([without_text.remote(ref) for ref in dataset.to_arrow_refs()])
-        frame = pd.concat(blocks, ignore_index=True).sort_values("order", ignore_index=True)
-        has_label = (frame["label"] != "") & frame["reason"].isin(["", schema.EMPTY_TEXT])
-        names = sorted(frame.loc[has_label, "label"].unique())
-        label = pd.Categorical(frame["label"].where(has_label), categories=names).codes.astype(np.int64)
-        reason = frame["reason"].map(_REASON_CODE).fillna(_STAYS).to_numpy(np.int8)
-        columns = {c: None for cell in frame["columns"] if cell for c in json.loads(cell)}
-        numbers = {c: frame[c].to_numpy(np.int64) for c in ("order", "key_high", "key_low", "letters", "unspaced")}
+        """Gather everything but the texts from the ingested blocks. Raises StageError where they are out of order."""
+        blocks = dataset.to_arrow_refs()
+        digests = ray.get([ray.remote(_digest).remote(block) for block in blocks])
+        numbers = {name: np.concatenate([_NO_ROWS, *(d[name] for d in digests)]) for name in _NUMBERS}
+        if (np.diff(numbers["order"]) <= 0).any():
+            raise StageError("blocks arrived out of file order", "Ray Data's preserve_order")
+        names = sorted({name for d in digests for name in d["names"]})
+        code = {name: place for place, name in enumerate(names)}
+        labels = [np.array([*map(code.__getitem__, d["names"]), -1])[d["label"]] for d in digests]
+        label = np.concatenate([_NO_ROWS, *labels])
         return cls(
             files=files,
+            blocks=blocks,
+            starts=np.cumsum([0, *(len(d["order"]) for d in digests)]),
             names=names,
             label=label,
             raw_label=label.copy(),
-            reason=reason,
-            columns=list(columns),
-            ingest_details=[d for d in frame["detail"] if d],
-            **numbers,
+            reason=np.concatenate([_NO_ROWS, *(d["reason"] for d in digests)]).astype(np.int8),
+            columns=list(dict.fromkeys(c for d in digests for c in d["columns"])),
+            ingest_details=[detail for d in digests for detail in d["details"]],
+            **numbers,  # type: ignore[arg-type]
         )
+
+    def rows_of_blocks(self) -> list[np.ndarray]:
+        """Numbers of the rows of each block."""
+        return [np.arange(a, b) for a, b in zip(self.starts[:-1], self.starts[1:], strict=True)]
+
+    @property
+    def is_alive(self) -> np.ndarray:
+        """Which rows have not left  # (rows,) bool."""
+        return self.reason == _STAYS
+
+    def text_numbers(self, rows: np.ndarray) -> np.ndarray:
+        """A number for each row's canonical text, equal for equal texts  # (rows,) int64."""
+        high, low = self.key_high[rows], self.key_low[rows]
+        order = np.lexsort((low, high))
+        new = (np.diff(high[order], prepend=0) != 0) | (np.diff(low[order], prepend=0) != 0)
+        numbers = np.empty(len(rows), np.int64)
+        numbers[order] = np.cumsum(new) - (len(rows) > 0 and new[0])
+        return numbers
 
     @property
     def alive(self) -> np.ndarray:
         """Numbers of the rows that have not left."""
-        return np.flatnonzero(self.reason == _STAYS)
+        return np.flatnonzero(self.is_alive)
 
     def remove(self, rows: np.ndarray, reason: str) -> None:
         self.reason[rows] = _REASON_CODE[reason]
@@ -95,6 +122,24 @@ class Table:
         """How many rows left for each reason that occurred, in the order of the stages."""
         counts = np.bincount(self.reason[self.reason != _STAYS], minlength=len(schema.REASONS))
         return {reason: int(n) for reason, n in zip(schema.REASONS, counts, strict=True) if n}
+
+
+def _digest(block: pa.Table) -> dict[str, Any]:
+    """What the driver needs of a block: numbers, label codes into its own list of names, codes of reasons."""
+    reasons = pc.index_in(block["reason"], pa.array(schema.REASONS, block["reason"].type)).fill_null(_STAYS)
+    reason = reasons.to_numpy()
+    has_label = pc.and_(
+        pc.not_equal(block["label"], ""), pa.array(np.isin(reason, [_STAYS, _REASON_CODE[schema.EMPTY_TEXT]]))
+    )
+    label = pc.if_else(has_label, block["label"], None).combine_chunks().dictionary_encode()
+    return {
+        **{name: block[name].to_numpy() for name in _NUMBERS},
+        "reason": reason,
+        "names": label.dictionary.to_pylist(),
+        "label": label.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64),
+        "details": [detail for detail in block["detail"].to_pylist() if detail],
+        "columns": [name for cell in block["columns"].to_pylist() if cell for name in json.loads(cell)],
+    }
 
 
 def row_id(files: list[str], order: int) -> str:

@@ -1,11 +1,9 @@
 """Texts to unit TF-IDF rows, block by block, with one global vocabulary.
 
-The texts stay in the object store: the driver sees terms with their document frequencies, and a hash of each row.
-Ray Data holds the blocks; counting and weighting are Ray tasks over them, because a CSR matrix is no Arrow table.
+The texts stay in the object store: the driver sees terms with their document frequencies. Ray Data holds the blocks;
+counting and weighting are Ray tasks over them, because a CSR matrix is no Arrow table.
 """
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +15,7 @@ from raypipe.config import PrepareConfig
 from raypipe.core import tfidf
 from raypipe.core.tfidf import Analyzer
 from raypipe.data.table import Table
+from raypipe.data.tasks import Arrays, Work, in_order, packed, unpacked, window
 from raypipe.errors import ConfigError
 
 UNSPACED_SHARE = 0.1  # more than this share of letters in scripts without spaces: the word analyzer cannot work
@@ -26,10 +25,12 @@ UNSPACED_SHARE = 0.1  # more than this share of letters in scripts without space
 class Vectors:
     """The unit rows of the rows that were alive, in shards that follow file order."""
 
-    shards: list["ray.ObjectRef"]  # of csr_matrix  # (shard rows, terms)
+    shards: list["ray.ObjectRef"]  # of a csr_matrix as arrays  # (shard rows, terms)
     rows: list[np.ndarray]  # the table's row numbers of each shard
-    hash: np.ndarray  # (all rows, 2) int64, equal for equal vectors; 0, 0 for a row without features
-    vocabulary: "ray.ObjectRef"  # of tfidf.Vocabulary
+    entries: list[int]  # stored values of each shard
+    featureless: np.ndarray  # the table's row numbers of rows without features
+    vocabulary: tfidf.Vocabulary
+    weights: "ray.ObjectRef"  # of tfidf.Weights
     analyzer: Analyzer
 
 
@@ -49,48 +50,54 @@ def choose_analyzer(table: Table, config: PrepareConfig) -> Analyzer:
     return Analyzer(kind, config.ngram_range or default_range, config.token_pattern)
 
 
-def vectorise(dataset: "ray.data.Dataset", table: Table, analyzer: Analyzer) -> Vectors:
+def vectorise(table: Table, analyzer: Analyzer, work: Work) -> Vectors:
     """Fit on all rows that are alive and transform them; each text is tokenised once."""
-    alive_order = ray.put(table.order[table.alive])
-    count = ray.remote(num_returns=2)(_count)
-    weigh = ray.remote(num_returns=2)(_weigh)
-    counted = [count.remote(block, alive_order, analyzer) for block in dataset.to_arrow_refs()]
-    summaries = ray.get([summary for _, summary in counted])
-    vocabulary = ray.put(tfidf.merge([(terms, df) for _, terms, df in summaries], len(table.alive)))
-    weighed = [weigh.remote(counts, vocabulary) for counts, _ in counted]
-    hashes = ray.get([row_hashes for _, row_hashes in weighed])
+    rows = [block[table.is_alive[block]] for block in table.rows_of_blocks()]
+    starts = table.starts.tolist()
+    vocabulary, counted, numbers, entries, featureless = tfidf.Vocabulary(), [], [], [], []
+
+    def count(shard: int) -> "ray.ObjectRef":
+        positions = rows[shard] - starts[shard]
+        counts, summary = work.submit(
+            f"count/{shard:05d}", count_block, table.blocks[shard], positions, analyzer, parts=2
+        )
+        counted.append(counts)
+        return summary
+
+    for shard, summary in enumerate(in_order("count", count, len(rows), window())):
+        numbers.append(vocabulary.add(unpacked(summary), summary["frequency"]))
+        featureless.append(rows[shard][summary["features"] == 0])
+        entries.append(int(summary["features"].sum()))
+    weights = ray.put(vocabulary.weights(sum(map(len, rows))))
+    weighed = [
+        work.submit(f"weigh/{shard:05d}", weigh, counts, shard_numbers, weights)
+        for shard, (counts, shard_numbers) in enumerate(zip(counted, numbers, strict=True))
+    ]
+    ray.wait(weighed, num_returns=len(weighed), fetch_local=False)
     return Vectors(
-        shards=[matrix for matrix, _ in weighed],
-        rows=[np.searchsorted(table.order, orders) for orders, _, _ in summaries],
-        hash=np.concatenate(hashes),
-        vocabulary=vocabulary,
-        analyzer=analyzer,
+        weighed, rows, entries, np.concatenate([np.empty(0, np.int64), *featureless]), vocabulary, weights, analyzer
     )
 
 
-def take(shards: Sequence["ray.ObjectRef"], rows: Sequence[np.ndarray]) -> "ray.ObjectRef":
-    """One matrix of the given rows of each shard, as a task."""
-
-    def stack(rows: Sequence[np.ndarray], *matrices: sp.csr_matrix) -> sp.csr_matrix:
-        return sp.vstack([m[r] for m, r in zip(matrices, rows, strict=True)], format="csr")
-
-    return ray.remote(stack).remote(rows, *shards)
-
-
-def _count(block: pa.Table, alive_order: np.ndarray, analyzer: Analyzer) -> tuple:
-    """The term counts of a block's living rows; and for the driver their orders, terms and document frequencies."""
-    block = block.sort_by("order")
-    order = block["order"].to_numpy()
-    living = np.isin(order, alive_order)
-    counts = tfidf.count_terms(block["text"].filter(pa.array(living)).to_pylist(), analyzer)
-    return counts, (order[living], counts.terms, counts.document_frequency())
+def count_block(block: pa.Table, positions: np.ndarray, analyzer: Analyzer) -> tuple[Arrays, Arrays]:
+    """The term counts of a block's rows at these positions; and their terms, document frequencies and row sizes."""
+    counted = tfidf.count_terms(block["text"].take(pa.array(positions)).to_pylist(), analyzer)
+    features = np.diff(counted.counts.indptr)
+    summary = packed(counted.terms) | {"frequency": counted.document_frequency(), "features": features}
+    return arrays_of(counted.counts), summary
 
 
-def _weigh(counts: tfidf.TermCounts, vocabulary: tfidf.Vocabulary) -> tuple[sp.csr_matrix, np.ndarray]:
-    matrix = tfidf.unit_rows(counts, vocabulary)
-    hashes = np.zeros((matrix.shape[0], 2), np.int64)
-    for row, (start, end) in enumerate(zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True)):
-        if end > start:
-            content = matrix.indices[start:end].astype(np.int64).tobytes() + matrix.data[start:end].tobytes()
-            hashes[row] = np.frombuffer(hashlib.blake2b(content, digest_size=16).digest(), np.int64)
-    return matrix, hashes
+def weigh(counts: Arrays, numbers: np.ndarray, weights: tfidf.Weights) -> Arrays:
+    """A shard's counts as unit rows."""
+    return arrays_of(tfidf.unit_rows(matrix_of(counts), numbers, weights))
+
+
+def arrays_of(matrix: sp.csr_matrix) -> Arrays:
+    """A CSR matrix as plain arrays."""
+    return {"data": matrix.data, "indices": matrix.indices, "indptr": matrix.indptr, "shape": np.array(matrix.shape)}
+
+
+def matrix_of(arrays: Arrays) -> sp.csr_matrix:
+    """The CSR matrix of plain arrays."""
+    parts = arrays["data"], arrays["indices"], arrays["indptr"]
+    return sp.csr_matrix(parts, shape=tuple(arrays["shape"]), copy=False)

@@ -13,12 +13,9 @@ import ray
 
 from raypipe import schema
 from raypipe.data.table import REMOVED, TO_TEST, TO_TRAIN, Table, row_id
-from raypipe.errors import StageError
+from raypipe.data.tasks import Arrays, Work, in_order, window
 
 _KINDS = ("train_jsonl", "test_jsonl", "removed_jsonl", "train_csv", "test_csv")
-_FORMATTED = pa.schema(
-    [("first_order", pa.int64()), ("last_order", pa.int64()), *((kind, pa.large_binary()) for kind in _KINDS)]
-)
 CSV_HEADER = '"text","label","id","weight"\n'
 
 
@@ -39,7 +36,7 @@ class _Decisions:
     foreign_witness: dict[int, str]
 
 
-def write(dataset: "ray.data.Dataset", table: Table, stage: str, name: str) -> None:
+def write(table: Table, stage: str, name: str, work: Work) -> None:
     """Write NAME_train.jsonl, NAME_test.jsonl, NAME_removed.jsonl and NAME_dataset/{train,test}.csv into ``stage``."""
     os.makedirs(os.path.join(stage, f"{name}_dataset"))
     decisions = ray.put(_Decisions(**{f: getattr(table, f) for f in _Decisions.__dataclass_fields__}))
@@ -50,40 +47,30 @@ def write(dataset: "ray.data.Dataset", table: Table, stage: str, name: str) -> N
         "train_csv": f"{name}_dataset/train.csv",
         "test_csv": f"{name}_dataset/test.csv",
     }
-    formatted = dataset.map_batches(
-        _format, batch_format="pyarrow", batch_size=None, zero_copy_batch=True, fn_kwargs={"decisions": decisions}
-    )
+
+    def formatted(block: int) -> "ray.ObjectRef":
+        first_row = int(table.starts[block])
+        return work.submit(f"write/{block:05d}", format_block, table.blocks[block], first_row, decisions)
+
     files = {kind: open(os.path.join(stage, path), "wb") for kind, path in paths.items()}  # noqa: SIM115
     try:
         for kind in ("train_csv", "test_csv"):
             files[kind].write(CSV_HEADER.encode())
-        last = -1
-        for block in formatted.iter_batches(batch_size=None, batch_format="pyarrow"):
-            for row in block.to_pylist():
-                if row["first_order"] <= last:
-                    raise StageError("blocks arrived out of file order", "Ray Data's preserve_order")
-                last = row["last_order"]
-                for kind, file in files.items():
-                    file.write(row[kind])
+        for parts in in_order("write", formatted, len(table.blocks), window()):
+            for kind, file in files.items():
+                file.write(parts[kind])
     finally:
         for file in files.values():
             file.close()
 
 
-def _format(block: pa.Table, decisions: "ray.ObjectRef") -> pa.Table:
-    """One row of bytes for each output file."""
-    if block.num_rows == 0:
-        return _FORMATTED.empty_table()
-    d: _Decisions = ray.get(decisions)
-    block = block.sort_by("order")
+def format_block(block: pa.Table, first_row: int, d: _Decisions) -> Arrays:
+    """A block's share of each output file, as bytes."""
     out: dict[str, list[str]] = {kind: [] for kind in _KINDS[:3]}
     sheets = {TO_TRAIN: io.StringIO(newline=""), TO_TEST: io.StringIO(newline="")}
     writers = {side: csv.writer(s, quoting=csv.QUOTE_ALL, lineterminator="\n") for side, s in sheets.items()}
-    orders = block["order"].to_numpy()
-    columns = (block[c].to_pylist() for c in ("text", "label", "detail"))
-    for row, order, text, label, detail in zip(
-        np.searchsorted(d.order, orders).tolist(), orders.tolist(), *columns, strict=True
-    ):
+    columns = (block[c].to_pylist() for c in ("order", "text", "label", "detail"))
+    for row, (order, text, label, detail) in enumerate(zip(*columns, strict=True), first_row):
         side = d.side[row]
         if side == REMOVED:
             out["removed_jsonl"].append(_line(_ledger_row(d, row, text, label, detail)))
@@ -96,10 +83,9 @@ def _format(block: pa.Table, decisions: "ray.ObjectRef") -> pa.Table:
         }
         out["test_jsonl" if side == TO_TEST else "train_jsonl"].append(_line(kept))
         writers[side].writerow([text, kept[schema.LABEL], kept[schema.ID], repr(kept[schema.WEIGHT])])
-    cells = {kind: "".join(lines).encode() for kind, lines in out.items()}
-    cells |= {"train_csv": sheets[TO_TRAIN].getvalue().encode(), "test_csv": sheets[TO_TEST].getvalue().encode()}
-    spans = {"first_order": int(orders[0]), "last_order": int(orders[-1])}
-    return pa.Table.from_pylist([spans | cells], schema=_FORMATTED)
+    cells = {kind: "".join(lines) for kind, lines in out.items()}
+    cells |= {"train_csv": sheets[TO_TRAIN].getvalue(), "test_csv": sheets[TO_TEST].getvalue()}
+    return {kind: np.frombuffer(content.encode(), np.uint8) for kind, content in cells.items()}
 
 
 def _ledger_row(d: _Decisions, row: int, text: str, label: str, detail: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """prepare: raw rows to a clean, balanced, split dataset."""
 
+import json
 import os
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from raypipe import __version__, hub, provenance, storage
 from raypipe.config import PrepareConfig
-from raypipe.errors import ConfigError, DataError
+from raypipe.errors import ConfigError, DataError, RaypipeError
 from raypipe.pipeline.common import Clock, finished_output, hf_token, write_json
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import DATASET_FILES, TEST, TRAIN, UNUSABLE, StageResult
@@ -30,7 +31,11 @@ def prepare(config: PrepareConfig) -> StageResult:
     with session(config):
         target = config.target_hf_dataset
         require_shared(
-            job.source, out.folder, config.decontaminate, None if hub.is_repository(target or "") else target
+            job.source,
+            out.folder,
+            config.decontaminate,
+            config.previous,
+            None if hub.is_repository(target or "") else target,
         )
         job.checksums = ingest.checksums(job.source, job.files) | job.checksums_of_flags()
         if finished is not None and finished["sha256"]["inputs"] != job.checksums:
@@ -41,6 +46,8 @@ def prepare(config: PrepareConfig) -> StageResult:
             )
         report = finished or job.run()
     console.prepare_table(report)
+    for notice in report["notices"]:
+        say(f"notice: {notice}")
     outputs = out.paths()
     if config.target_hf_dataset is not None:
         message = f"{report['kept']} rows prepared by raypipe {__version__}"
@@ -73,7 +80,7 @@ class _Job:
     """One run of the stages; made on the driver, with everything refused at the door that can be."""
 
     def __init__(self, config: PrepareConfig, out: _Outputs) -> None:
-        from raypipe.data import ingest, labels
+        from raypipe.data import ingest, labels, previous
 
         self.config, self.out, self.clock = config, out, Clock()
         self.source = storage.absolute(config.input_dir)
@@ -88,6 +95,7 @@ class _Job:
                     "outputs apart from inputs",
                     "another -o, or a narrower -f",
                 )
+        self.earlier = previous.locate(config.previous, config.output_filename, config.resume)
         self.decontaminated: tuple[str, list[str]] | None = None  # folder and files
         if config.decontaminate is not None:
             path = storage.absolute(config.decontaminate)
@@ -104,16 +112,55 @@ class _Job:
             sums[f"--label-map {os.path.basename(self.config.label_map)}"] = storage.sha256(self.config.label_map)
         if self.decontaminated is not None:
             sums |= {f"--decontaminate {name}": s for name, s in ingest.checksums(*self.decontaminated).items()}
+        if self.earlier is not None:
+            sums |= self.earlier.checksums()
         return sums
 
     def run(self) -> dict[str, Any]:
-        """All stages in their order; returns the report that completes the output."""
-        from raypipe.data import balance, decontaminate, dedup, ingest, labels, split, vectorise
+        """All stages, going on where a killed run stopped under --resume; returns the report, which completes them.
+
+        What finished tasks made is kept beside the output until it is complete, unless the input is at fault.
+        """
+        work = self._open_work()
+        try:
+            report = self._stages(work)
+        except RaypipeError as error:
+            if error.exit_code == 2:
+                storage.remove(work.folder)
+            raise
+        storage.remove(work.folder)
+        return report
+
+    def _open_work(self) -> Any:
+        """The folder of finished tasks; empty but for --resume. Raises ConfigError where it is of another job."""
+        from raypipe.data import ingest
+        from raypipe.data.tasks import Work
+
+        folder = storage.join(self.out.folder, f".{self.out.name}.work")
+        plan_path = storage.join(folder, "plan.json")
+        plan = {"config_hash": self.config.hash(), "inputs": self.checksums}
+        layout = {"block_rows": self.config.block_rows, "piece_bytes": ingest.PIECE_BYTES, "raypipe": __version__}
+        if storage.exists(plan_path):
+            old = json.loads(storage.read_text(plan_path))
+            if self.config.resume and old["plan"] != plan:
+                raise ConfigError(
+                    f"--resume with another configuration or input than the unfinished {self.out.mark}",
+                    "the same flags and files",
+                    "run without --resume to begin anew",
+                )
+            if not self.config.resume or old["layout"] != layout:
+                storage.remove(folder)
+        storage.write_text(plan_path, json.dumps({"plan": plan, "layout": layout}))
+        return Work(folder)
+
+    def _stages(self, work: Any) -> dict[str, Any]:
+        from raypipe.data import balance, decontaminate, dedup, ingest, labels, previous, split, vectorise
         from raypipe.data.table import TO_TRAIN, Table
 
         config, clock = self.config, self.clock
+        former = previous.read(self.earlier)
         with clock("ingest"):
-            dataset = ingest.ingest(self.source, self.files, config.text, config.subject, config.block_rows)
+            dataset = ingest.ingest(self.source, self.files, config.text, config.subject, config.block_rows, work.place)
             table = Table.of(dataset, self.files)
             _refuse_bad_input(table, config.max_bad_fraction)
             say(f"{len(table.order):,} rows read, {len(table.alive):,} of them usable")
@@ -121,38 +168,42 @@ class _Job:
             labels.filter_labels(table, self.renames, config)
         with clock("vectorise"):
             analyzer = vectorise.choose_analyzer(table, config)
-            vectors = vectorise.vectorise(dataset, table, analyzer)
+            vectors = vectorise.vectorise(table, analyzer, work)
             say(f"{len(table.alive):,} rows vectorised as {analyzer.kind} n-grams {analyzer.ngram_range}")
         if self.decontaminated is not None:
             with clock("decontaminate"):
                 decontaminate.decontaminate(
-                    table, vectors, *self.decontaminated, config.text, config.similarity_threshold, config.block_rows
+                    table, vectors, *self.decontaminated, config.text, config.similarity_threshold, work
                 )
         with clock("join"):
             threshold = config.similarity_threshold
-            featureless = dedup.dedup(table, vectors, threshold, config.on_conflict, config.block_rows)
+            featureless = int(table.is_alive[vectors.featureless].sum())
+            dedup.dedup(table, vectors, threshold, config.on_conflict, config.block_rows, work)
             say(f"{len(table.alive):,} rows left without duplicates")
         with clock("split"):
+            past = previous.recognise(table, former)
             if config.balance_scope == "all":
-                balance.balance(table, table.alive, config)
-            split.split(table, config.test_fraction, config.seed)
+                balance.balance(table, table.alive, config, past)
+            short = split.split(table, config.test_fraction, config.seed, past)
             if config.balance_scope == "train":
-                balance.balance(table, np.flatnonzero(table.side == TO_TRAIN), config)
+                balance.balance(table, np.flatnonzero(table.side == TO_TRAIN), config, past)
+            previous.explain(table, past)
         facts = {
+            "previous": None if self.earlier is None else previous.account(table, former, past, short),
             "analyzer": f"{analyzer.kind} n-grams {analyzer.ngram_range[0]} to {analyzer.ngram_range[1]}",
             "rows_without_features": featureless,
         }
-        return self._write(dataset, table, facts)
+        return self._write(table, facts, work)
 
-    def _write(self, dataset: Any, table: Any, facts: dict[str, Any]) -> dict[str, Any]:
+    def _write(self, table: Any, facts: dict[str, Any], work: Any) -> dict[str, Any]:
         from raypipe.data import write
         from raypipe.report import cards, pages
 
         out = self.out
         with storage.staged(out.folder, out.mark_name, [*out.rows, out.dataset, out.page]) as stage:
             with self.clock("write"):
-                write.write(dataset, table, stage, out.name)
-            report = self._report(table, facts)
+                write.write(table, stage, out.name, work)
+            report = self._report(table, facts) | {"tasks": work.counts}
             storage.write_text(os.path.join(stage, out.dataset, "README.md"), cards.dataset_card(report))
             written = [*out.rows, *(f"{out.dataset}/{file}" for file in DATASET_FILES)]
             report["sha256"]["outputs"] = {name: storage.sha256(os.path.join(stage, name)) for name in written}
@@ -161,6 +212,7 @@ class _Job:
         return report
 
     def _report(self, table: Any, facts: dict[str, Any]) -> dict[str, Any]:
+        from raypipe.data import previous
         from raypipe.data.table import TO_TEST, TO_TRAIN
 
         sizes = {
@@ -180,7 +232,7 @@ class _Job:
             "splits": splits,
             "removed": table.reasons(),
             "classes": classes,
-            "notices": _notices(table, classes, facts),
+            "notices": _notices(table, classes, facts, self.config) + previous.notices(self.earlier, facts["previous"]),
             **facts,
             "relabelled_by_majority": table.relabelled,
             "extra_columns": table.extra_columns_without(self.config.text, self.config.subject),
@@ -205,12 +257,14 @@ def _refuse_bad_input(table: Any, max_bad_fraction: float) -> None:
         )
 
 
-def _notices(table: Any, classes: dict[str, dict[str, int]], facts: dict[str, Any]) -> list[str]:
+def _notices(table: Any, classes: dict[str, dict[str, int]], facts: dict[str, Any], config: PrepareConfig) -> list[str]:
     """What a reader of the report should know beside the numbers."""
     single = [name for name, c in classes.items() if c[TRAIN] == 1 and c[TEST] == 0]
     gone = [name for name, c in classes.items() if c[TRAIN] + c[TEST] == 0]
     lists = sum("multi-label" in detail for detail in table.ingest_details)
     notices = {
+        "more than a tenth of the letters belong to scripts without spaces, so --analyzer auto took "
+        + facts["analyzer"]: config.analyzer == "auto" and not facts["analyzer"].startswith("word"),
         f"{len(single)} class(es) with one row, which is in train: {', '.join(single[:10])}": single,
         f"{len(gone)} class(es) with no row left: {', '.join(gone[:10])}": gone,
         f"{facts['rows_without_features']} rows have no feature and are never near-duplicates": facts[

@@ -25,6 +25,10 @@ def prepare_table(report: dict[str, Any]) -> None:
     rows = [["rows in", f"{report['rows_in']:,}"]]
     rows += [[f"  {reason}", f"-{count:,}"] for reason, count in report["removed"].items()]
     rows += [[f"kept ({split})", f"{report['splits'][split]:,}"] for split in ("train", "test")]
+    if report["previous"]:
+        for split in ("train", "test"):
+            kept, left = report["previous"][f"{split}_kept"], sum(report["previous"][f"{split}_left"].values())
+            rows += [[f"  of {kept + left:,} earlier {split} rows, on the same side", f"{kept:,}"]]
     rows += [["classes", f"{sum(c['train'] > 0 for c in report['classes'].values()):,}"]]
     _show("prepare", ["", "rows"], rows)
 

@@ -10,7 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raypipe.core import text as core_text
-from raypipe.core.sampling import class_caps, first_of_each, held_out_counts, places
+from raypipe.core.sampling import (
+    NEW,
+    STAND_IN,
+    WAS_TEST,
+    WAS_TRAIN,
+    class_caps,
+    divide,
+    first_of_each,
+    held_out_counts,
+    lookup,
+    places,
+    tiers,
+    unique_keys,
+)
 
 FEW = settings(max_examples=100, deadline=None, derandomize=True)
 SIZES = st.lists(st.integers(0, 10**6), min_size=1, max_size=6)
@@ -144,3 +157,106 @@ def test_places_spread_evenly() -> None:
     assert len(np.unique(shares)) == count
     quarters = np.bincount((shares * 4).astype(int), minlength=4)
     assert (abs(quarters - count / 4) < 5 * np.sqrt(count * 3 / 16)).all()
+
+
+CLASSES = 3
+ROWS = st.lists(st.tuples(st.integers(0, CLASSES - 1), st.integers(0, 6), st.integers(NEW, WAS_TEST)), max_size=40)
+PERCENT = st.integers(1, 99)
+
+
+def arrays(rows: list[tuple[int, int, int]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    group, place, past = np.array(rows, np.int64).reshape(-1, 3).T
+    return group, place.astype(np.uint64), past.astype(np.int8)
+
+
+def quota(size: int, share: float) -> int:
+    return int(held_out_counts(np.array([size]), share)[0])
+
+
+@settings(FEW, max_examples=300)
+@given(ROWS, PERCENT)
+def test_a_division_by_the_past_equals_the_oracle(rows: list[tuple[int, int, int]], percent: int) -> None:
+    """Class by class, row by row: who must be in test, who leaves, who fills."""
+    share = percent / 100
+    found = divide(*arrays(rows), CLASSES, share)
+    for code in range(CLASSES):
+        of_class = [(i, place, past) for i, (group, place, past) in enumerate(rows) if group == code]
+        held = sorted((r for r in of_class if r[2] in (STAND_IN, WAS_TEST)), key=lambda r: (-r[2], r[1], r[0]))
+        new = sorted((r for r in of_class if r[2] == NEW), key=lambda r: (r[1], r[0]))
+        others = len(of_class) - len(held)
+        stay = max(n for n in range(len(held) + 1) if n <= quota(others + n, share))
+        wanted = quota(others + stay, share)
+        assert {i for i, _, _ in held[stay:]} == {i for i, _, _ in of_class if found.leaves[i]}
+        expected = {i for i, _, _ in held[:stay] + new[: wanted - stay]}
+        assert expected == {i for i, _, _ in of_class if found.test[i]}
+        assert found.short[code] == max(0, wanted - stay - len(new))
+
+
+@settings(FEW, max_examples=300)
+@given(ROWS, PERCENT)
+def test_the_laws_of_a_division(rows: list[tuple[int, int, int]], percent: int) -> None:
+    group, _, past = arrays(rows)
+    found = divide(*arrays(rows), CLASSES, percent / 100)
+    train = ~found.test & ~found.leaves
+    assert not (train & (past >= STAND_IN)).any(), "a row held by test is in train"
+    assert not (found.test & (past == WAS_TRAIN)).any() and not (found.leaves & (past < STAND_IN)).any()
+    assert not (found.test & found.leaves).any()
+    for code in range(CLASSES):
+        in_test, in_train = (int((side & (group == code)).sum()) for side in (found.test, train))
+        distance = in_test - Fraction(percent * (in_test + in_train), 100)
+        assert distance < 1, "never more test rows than the share"
+        assert distance > -1 or found.short[code], "fewer only where rows were in train before"
+        assert in_train or not in_test, "a class in test has something to train on"
+        if found.short[code]:
+            assert not (train & (group == code) & (past == NEW)).any()
+
+
+def test_divisions_by_hand() -> None:
+    def sides(past: list[int], share: float) -> str:
+        found = divide(np.zeros(len(past), int), np.arange(len(past), dtype=np.uint64), np.array(past), 1, share)
+        return "".join("e" if t else "-" if g else "a" for t, g in zip(found.test, found.leaves, strict=True))
+
+    new, train, near, test = NEW, WAS_TRAIN, STAND_IN, WAS_TEST
+    assert sides([], 0.5) == ""
+    assert sides([new], 0.5) == sides([train], 0.5) == "a"
+    assert sides([test], 0.5) == sides([near], 0.5) == "-", "the only row of its class"
+    assert sides([test, test, test], 0.5) == "---", "no row to train on"
+    assert sides([test, new], 0.5) == sides([near, train], 0.2) == "ea"
+    assert sides([test, test, new], 0.4) == "e-a"
+    assert sides([near, test, new], 0.4) == "-ea", "a former test row stays before a stand-in"
+    assert sides([train, train, new, new], 0.5) == "aaee"
+    assert sides([train, train, train, new], 0.5) == "aaae", "one short"
+    assert sides([new] * 10, 0.2) == "eeaaaaaaaa"
+    assert sides([test, test, test, *[train] * 4], 0.2) == "e--aaaa", "one of five is a fifth"
+
+
+@FEW
+@given(ROWS, PERCENT, st.lists(st.integers(1, 12), min_size=CLASSES, max_size=CLASSES))
+def test_a_cut_prefers_former_test_rows_up_to_their_share(
+    rows: list[tuple[int, int, int]], percent: int, limits: list[int]
+) -> None:
+    group, place, past = arrays(rows)
+    share = percent / 100
+    caps = np.minimum(np.bincount(group, minlength=CLASSES), limits)
+    kept = first_of_each(group, place, caps, tiers(group, place, past, caps, share))
+    assert np.bincount(group[kept], minlength=CLASSES).tolist() == caps.tolist()
+    for code in range(CLASSES):
+        of_class = group == code
+        held, others = of_class & (past >= STAND_IN), of_class & (past < STAND_IN)
+        wanted = min(int(held.sum()), quota(int(caps[code]), share))
+        stayed = int((kept & held).sum())
+        assert stayed >= wanted, "former test rows stay first"
+        assert stayed == wanted or (kept & others).sum() == others.sum(), "more only where nothing else is left"
+    no_past = np.zeros(len(rows), np.int8)
+    plain = first_of_each(group, place, caps, tiers(group, place, no_past, caps, share))
+    assert plain.tolist() == first_of_each(group, place, caps).tolist()
+
+
+@FEW
+@given(st.lists(st.tuples(*[st.integers(-2, 2)] * 2), max_size=20), st.lists(st.tuples(*[st.integers(-2, 2)] * 2)))
+def test_keys_are_found_by_both_halves(drawn: list[tuple[int, int]], rows: list[tuple[int, int]]) -> None:
+    keys = unique_keys(np.array(drawn, np.int64).reshape(-1, 2))
+    assert list(map(tuple, keys.tolist())) == sorted(set(drawn))
+    high, low = np.array(rows, np.int64).reshape(-1, 2).T
+    place = {key: i for i, key in enumerate(sorted(set(drawn)))}
+    assert lookup(high, low, keys).tolist() == [place.get(row, -1) for row in rows]

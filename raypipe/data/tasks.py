@@ -1,0 +1,141 @@
+"""Ray tasks whose results outlive a kill: each is written beside the outputs, and read instead of repeated.
+
+A result is one or more dictionaries of arrays, kept as uncompressed .npz without pickle. Ray hands it on through its
+object store as ever; the file is there for --resume, and for a task that Ray repeats because a node was lost.
+"""
+
+import io
+import os
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import ray
+
+from raypipe import storage
+from raypipe.runtime import say
+
+Arrays = dict[str, np.ndarray]
+ORDER_SEED = os.environ.get("RAYPIPE_TASK_ORDER_SEED")  # tests shuffle with it whatever may run in any order
+PROGRESS_S = 5.0  # seconds between two lines of progress
+
+
+class Work:
+    """The finished tasks of one run, in a folder that all workers see."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.before = frozenset(storage.match(folder, "**/*")) if storage.exists(folder) else frozenset()
+        self.counts: dict[str, dict[str, int]] = {}
+
+    def submit(self, name: str, function: Callable[..., Any], *args: Any, parts: int = 1) -> Any:
+        """Run ``function(*args)`` as a task, or read its result if it is there; ``name`` is STAGE/TASK.
+
+        The function returns ``parts`` dictionaries of arrays; the answer is as many references.
+        """
+        path = self.place(name, "npz")
+        task = ray.remote(num_returns=parts)(_once).options(name=f"{function.__module__}.{function.__name__}")
+        return task.remote(path, parts, function, *args)
+
+    def place(self, name: str, ending: str) -> str:
+        """Where the result of a task is kept; counts whether it is there already."""
+        counted = self.counts.setdefault(name.split("/")[0], {"run": 0, "reused": 0})
+        counted["reused" if f"{name}.{ending}" in self.before else "run"] += 1
+        return storage.join(self.folder, f"{name}.{ending}")
+
+
+def in_order(stage: str, submit: Callable[[int], Any], total: int, window: int) -> Iterator[Any]:
+    """The results of tasks 0 to total - 1, in order, with at most ``window`` of them under way or waiting."""
+    progress = Progress(stage, total)
+    running: dict[int, Any] = {}
+    started = 0
+    for number in range(total):
+        while started < total and started < number + window:
+            running[started] = submit(started)
+            started += 1
+        yield ray.get(running.pop(number))
+        progress.step()
+
+
+def window() -> int:
+    """How many tasks to have under way: enough to keep all CPUs busy, few enough to bound what waits in memory."""
+    return 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+class Graph:
+    """Runs tasks as they become ready, first things first, a bounded number at a time."""
+
+    def __init__(self, stage: str, total: int) -> None:
+        self._progress = Progress(stage, total)
+        self._ready: list[tuple[Any, Callable[[], Any], Callable[[Any], None]]] = []
+        self._shuffle = random.Random(ORDER_SEED) if ORDER_SEED else None
+
+    def add(self, priority: tuple[int, ...], submit: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        """Have ``submit()`` called when there is room, the lowest priority first; ``done`` receives its result."""
+        self._ready.append(((self._shuffle.random(),) if self._shuffle else priority, submit, done))
+
+    def run(self) -> None:
+        """Until nothing is ready or running; ``done`` may add more."""
+        running: dict[Any, Callable[[Any], None]] = {}
+        room = window()
+        while self._ready or running:
+            self._ready.sort(key=lambda entry: entry[0], reverse=True)
+            while self._ready and len(running) < room:
+                _, submit, done = self._ready.pop()
+                running[submit()] = done
+            finished, _ = ray.wait(list(running), num_returns=1)
+            for reference in finished:
+                running.pop(reference)(ray.get(reference))
+                self._progress.step()
+
+
+class Progress:
+    """Lines of progress that read well in a job's log: how far, how long, how long still."""
+
+    def __init__(self, stage: str, total: int) -> None:
+        self.stage, self.total, self.done = stage, total, 0
+        self.start = self.said = time.monotonic()
+
+    def step(self) -> None:
+        self.done += 1
+        now = time.monotonic()
+        if now - self.said >= PROGRESS_S and self.done < self.total:
+            self.said, spent = now, now - self.start
+            left = spent / self.done * (self.total - self.done)
+            say(f"{self.stage}: {self.done} of {self.total} tasks, {spent:.0f} s, about {left:.0f} s left")
+
+
+def _once(path: str, parts: int, function: Callable[..., Any], *args: Any) -> Any:
+    if storage.exists(path):
+        return _read(path, parts)
+    made = function(*args)
+    results = (made,) if parts == 1 else made
+    buffer = io.BytesIO()
+    np.savez(buffer, **{f"{part}.{name}": array for part, r in enumerate(results) for name, array in r.items()})
+    with storage.writing(path) as file:
+        file.write(buffer.getbuffer())
+    return made
+
+
+def _read(path: str, parts: int) -> Any:
+    results: tuple[Arrays, ...] = tuple({} for _ in range(parts))
+    with np.load(io.BytesIO(storage.read_bytes(path)), allow_pickle=False) as file:
+        for key in file.files:
+            part, _, name = key.partition(".")
+            results[int(part)][name] = file[key]
+    return results[0] if parts == 1 else results
+
+
+def packed(texts: Iterable[str]) -> Arrays:
+    """Texts as two arrays: their UTF-8 bytes one after another, and where each ends."""
+    encoded = [text.encode("utf8", "surrogatepass") for text in texts]
+    ends = np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)))
+    return {"bytes": np.frombuffer(b"".join(encoded), np.uint8), "ends": ends}
+
+
+def unpacked(arrays: Arrays) -> list[str]:
+    """What ``packed`` took."""
+    whole, ends = arrays["bytes"].tobytes(), arrays["ends"].tolist()
+    return [whole[a:b].decode("utf8", "surrogatepass") for a, b in zip([0, *ends[:-1]], ends, strict=True)]
