@@ -23,9 +23,9 @@ SLOW_S = 120  # what takes longer than this is run once
 
 def vectorise(texts: Sequence[str], analyzer: tfidf.Analyzer) -> sp.csr_matrix:
     """Unit TF-IDF rows as prepare makes them, in one process; columns run from rare to frequent."""
-    shard = tfidf.count_terms(texts, analyzer)
-    vocabulary = tfidf.merge([(shard.terms, shard.document_frequency())], len(texts))
-    return tfidf.unit_rows(shard, vocabulary)
+    shard, vocabulary = tfidf.count_terms(texts, analyzer), tfidf.Vocabulary()
+    numbers = vocabulary.add(shard.terms, shard.document_frequency())
+    return tfidf.unit_rows(shard.counts, numbers, vocabulary.weights(len(texts)))
 
 
 def single_threaded() -> dict[str, str]:

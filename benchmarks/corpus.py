@@ -28,6 +28,10 @@ from raypipe.core import text as core_text
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / "out" / "corpus" / "all.jsonl"
+SOURCE = (
+    "docstrings, long string literals and comment blocks of the installed Python packages and standard library; "
+    "documentation of botocore's services; untruncated"
+)
 MIN_WORDS, MAX_FILE_BYTES = 4, 4_000_000
 LONG = 200  # characters from which a string literal or a comment block counts as text
 _COMMENT, _MARK = re.compile(r"(?:^[ \t]*#.*\n){3,}", re.M), re.compile(r"^[ \t]*#+ ?", re.M)
@@ -61,8 +65,7 @@ def describe(texts: list[Text]) -> dict[str, object]:
     """What a result file says of its data."""
     digest = hashlib.sha256("\0".join(t.text for t in texts).encode()).hexdigest()
     return {
-        "source": "docstrings, long string literals and comment blocks of the installed Python packages and standard "
-        "library; documentation of botocore's services; untruncated",
+        "source": SOURCE,
         "rows": len(texts),
         "distinct": len({t.text for t in texts}),
         "labels": len({t.label for t in texts}),

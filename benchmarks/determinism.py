@@ -6,7 +6,7 @@
 SHA-256 of `_train`, `_test`, `_removed` and `_dataset/*` (the card and the CSV files) over runs of the command line
 that differ in --num-cpus (1, 2, 3), --block-rows, the size of a file's pieces and the order in which tasks finish
 (disturbed.py), and over runs that are killed (SIGKILL of the process group) at a random moment and then resumed, some
-of them twice. More than one set of bytes ends the script with an error.
+of them twice, on another number of CPUs. More than one set of bytes ends the script with an error.
 """
 
 import hashlib
@@ -77,9 +77,11 @@ def hashes(out: Path) -> dict[str, str]:
     return {str(f.relative_to(out)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 
-def run(words: list[str], kill_after_s: float | None = None) -> bool:
+def run(words: list[str], way: Way, kill_after_s: float | None = None) -> bool:
     """Run to the end, or kill the process group after a while; whether it was killed."""
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    order = {"RAYPIPE_TASK_ORDER_SEED": str(way.shuffled)} if way.shuffled else {}  # raypipe/data/tasks.py
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(words, env=os.environ | order, start_new_session=True, **pipes)
     try:
         _, errors = process.communicate(timeout=kill_after_s)
     except subprocess.TimeoutExpired:
@@ -121,17 +123,18 @@ def main() -> None:
             kills = []
             start = time.perf_counter()
             if number < options.runs:
-                run(words)
+                run(words, way)
                 longest = max(longest, time.perf_counter() - start)
             else:
                 while len(kills) < 1 + number % 2:
                     after = round(rng.uniform(1, 0.9 * longest), 2)
-                    if run([*words, "--resume"] if kills else words, after):
+                    if run([*words, "--resume"] if kills else words, way, after):
                         kills.append(after)
                     else:  # it was done before; once more from the beginning
                         shutil.rmtree(out)
                         kills.clear()
-                run([*words, "--resume"])
+                other = way._replace(num_cpus=1 + way.num_cpus % 3)
+                run(command(other, source, ("text", "label"), out, "--resume"), other)
             found = hashes(out)
             digest = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
             seen.setdefault(digest, found)

@@ -2,9 +2,9 @@
 
     python benchmarks/disturbed.py PIECE_BYTES SHUFFLE_SEED prepare ...
 
-The one place for everything that disturbs a run beyond its flags. A seed other than 0 makes every task that raypipe
-hands to Ray, and every function that it hands to Ray Data, sleep a random part of half a second first, so that tasks
-finish out of order; and lists handed to ``ray.get`` stay as they are, because their order is the program's own.
+A seed other than 0 makes every task that raypipe hands to Ray, and every function that it hands to Ray Data, sleep a
+random part of half a second first, so that tasks finish out of order. (RAYPIPE_TASK_ORDER_SEED, which determinism.py
+sets to the same seed, has them started out of order too.)
 """
 
 import functools
