@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,15 @@ def save(name: str, measured: dict[str, Any]) -> Path:
     RESULTS.mkdir(exist_ok=True)
     record = provenance.record()
     record["command"] = " ".join(word.rsplit("/", 1)[-1] for word in record["command"].split())  # without local folders
+    record["hardware"] |= {"cpu": _cpu(), "load_average_at_the_end": [round(load, 1) for load in os.getloadavg()]}
     path.write_text(json.dumps(measured | record, indent=1) + "\n")
     print(f"wrote {path.relative_to(RESULTS.parent.parent)}")
     return path
+
+
+def _cpu() -> str:
+    """The processor's name, where the system tells it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else "unknown"
