@@ -8,7 +8,7 @@ import numpy as np
 from raypipe import provenance, storage
 from raypipe.config import PrepareConfig
 from raypipe.pipeline.common import finished_output, write_json
-from raypipe.pipeline.preparing import Job, refuse_bad_input, refuse_changed_input
+from raypipe.pipeline.job import Job, refuse_changed_input
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import StageResult
 
@@ -21,6 +21,7 @@ def explore(config: PrepareConfig) -> StageResult:
     from raypipe.report import console
 
     config.validate()
+    storage.check_reachable(config.input_dir, config.output_filename, config.label_map, config.decontaminate)
     out = _Outputs(config.output_filename)
     finished = finished_output(out.mark, config, list(out.paths().values()))
     job = Job(config, out)
@@ -51,26 +52,11 @@ class _Outputs:
 
 
 def _stages(job: Job, out: _Outputs, work: Any) -> dict[str, Any]:
-    from raypipe.data import bands, decontaminate, explore, ingest, labels, vectorise
-    from raypipe.data.table import Table
+    from raypipe.data import bands, explore
     from raypipe.report import pages
 
     config, clock = job.config, job.clock
-    with clock("ingest"):
-        dataset = ingest.ingest(job.source, job.files, config.text, config.subject, config.block_rows, work.place)
-        table = Table.of(dataset, job.files, config.block_rows)
-        refuse_bad_input(table, config.max_bad_fraction)
-        say(f"{len(table.order):,} rows read, {len(table.alive):,} of them usable")
-    with clock("labels"):
-        labels.filter_labels(table, job.renames, config)
-    with clock("vectorise"):
-        analyzer = vectorise.choose_analyzer(table, config)
-        vectors = vectorise.vectorise(table, analyzer, work)
-    if job.decontaminated is not None:
-        with clock("decontaminate"):
-            decontaminate.decontaminate(
-                table, vectors, *job.decontaminated, config.text, config.similarity_threshold, work
-            )
+    table, vectors = job.vectorised(work)
     with clock("join"):
         found = explore.graph(table, vectors, config.block_rows, config.explore_max_pairs)
         say(f"{len(found.pairs.left):,} pairs at {explore.THRESHOLDS[0]} among {found.size:,} distinct vectors")
@@ -87,7 +73,7 @@ def _stages(job: Job, out: _Outputs, work: Any) -> dict[str, Any]:
         "rows_without_features": int((found.vector < 0).sum()),
         "distinct_vectors": found.size,
         "pairs": len(found.pairs.left),
-        "analyzer": f"{analyzer.kind} n-grams {analyzer.ngram_range[0]} to {analyzer.ngram_range[1]}",
+        "analyzer": str(vectors.analyzer),
         "thresholds": thresholds,
         "bands": [band | {"pairs": int(n)} for band, n in zip(described, pairs, strict=True)],
         "seconds": clock.seconds,
