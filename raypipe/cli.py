@@ -43,7 +43,7 @@ NOT_TOKENS = ("--token-pattern", "--allow-literal-token", "--no-allow-literal-to
 LATER_COMMANDS = ("sweep", "audit")
 LATER_FLAGS = {
     "prepare": ("--corrections", "--dry-run"),
-    "train": ("--truncation", "--token-budget", "--attention", "--class-weights", "--dry-run"),
+    "train": ("--attention", "--dry-run"),
     "evaluate": ("--compare-with", "--precision", "--dry-run"),
     "run": ("--dry-run",),
     "doctor": ("--cluster", "--config"),

@@ -19,6 +19,10 @@ from raypipe.schema import LICENSES
 
 DEFAULT_MODEL = "MoritzLaurer/deberta-v3-base-zeroshot-v1.1-all-33"
 
+# Tokens of one training batch of one worker. On a CPU larger batches leave the cache; on a GPU it is a whole step of
+# base and larger models at full length (32 rows of 512 tokens).
+CPU_TOKEN_BUDGET, GPU_TOKEN_BUDGET = 4_096, 16_384
+
 # Fields that say how a command runs and where its outputs go, not what it computes: they are not part of its hash.
 RUN_CONTROL = frozenset({"config", "address", "num_cpus", "wait_for_resources", "overwrite", "resume"}) | {
     "allow_literal_token",
@@ -33,6 +37,8 @@ RUN_CONTROL = frozenset({"config", "address", "num_cpus", "wait_for_resources", 
     "wandb_output",
     "block_rows",
     "explore_max_pairs",
+    "checkpoint_steps",
+    "max_failures",
 }
 
 # What `run` and `demo` hand on to the stages that they start.
@@ -251,8 +257,19 @@ class TrainConfig(ScoringConfig):
     """Peak learning rate; by default from the model's size."""
     batch_size: int | None = None
     """Rows of one optimizer step, over all workers; by default from the model's size."""
+    truncation: Literal["head", "head_tail"] = "head"
+    """What stays of a text above --max-length: its first tokens, or the first quarter and the last three quarters."""
+    token_budget: int | None = None
+    """Most tokens of one batch of one worker, padding included; 4096 on a CPU and 16384 on a GPU by default.
+    A step that needs more is made of several batches."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: a row counts in the loss by rows / (classes x rows of its class)."""
     num_workers: int | str = 1
     """Training workers."""
+    max_failures: int = 3
+    """Times that training goes on from its last checkpoint after a worker failed (0 or more)."""
+    checkpoint_steps: int | None = None
+    """Optimizer steps between two checkpoints (a twentieth of the training by default); one follows each epoch too."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the forward and backward pass; weights stay float32. auto: bf16 where the device has it."""
     validation_fraction: float = 0.1
@@ -293,6 +310,15 @@ class TrainConfig(ScoringConfig):
             f"--num-workers {self.num_workers}",
             "a whole number of at least 1 (this version has no MIN:MAX range)",
         )
+        budget = self.token_budget
+        require(
+            budget is None or budget >= self.max_length,
+            f"--token-budget {budget} with --max-length {self.max_length}",
+            "at least --max-length, so that each row fits",
+        )
+        require(self.max_failures >= 0, f"--max-failures {self.max_failures}", "at least 0")
+        every = self.checkpoint_steps
+        require(every is None or every >= 1, f"--checkpoint-steps {every}", "at least 1")
         fraction(self.validation_fraction, "--validation-fraction")
         file = self.output_classify_file
         require(

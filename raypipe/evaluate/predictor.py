@@ -44,7 +44,7 @@ class Predictor:
         self._encode = modeling.encode
         self._labels = modeling.labels_of(self._model.config)
         self._number = {label: number for number, label in enumerate(self._labels)}
-        self._max_length = max_length
+        self._max_length, self._truncation = max_length, modeling.truncation_of(self._model.config)
         self._written = min(top_k, len(self._labels))
         self._kept = min(max(top_k, HEADLINE_K), len(self._labels))
         self._budget = GPU_TOKENS if use_gpu else CPU_TOKENS
@@ -54,7 +54,7 @@ class Predictor:
     def __call__(self, batch: pa.Table) -> pa.Table:
         texts, labels = batch[TEXT].to_pylist(), batch[LABEL].to_pylist()
         true = np.array([self._number.get(label, -1) for label in labels], np.int64)
-        ids, cut = self._encode(self._tokenizer, texts, self._max_length)
+        ids, cut = self._encode(self._tokenizer, texts, self._max_length, self._truncation)
         best = np.empty((len(ids), self._kept), np.int64)
         scores = np.empty((len(ids), self._kept))
         p_true = np.full(len(ids), np.nan)
@@ -74,7 +74,7 @@ class Predictor:
                 "scores": pa.array(list(scores), pa.list_(pa.float64())),
                 "true": true,
                 "p_true": np.where(true >= 0, p_true, np.nan),
-                "cut": cut,
+                "cut": np.array(cut, np.int64) > 0,
                 "line": pa.array(lines, pa.large_binary()),
             }
         )

@@ -1,18 +1,20 @@
 """train: fine-tune a model, evaluate it on the test split, push it when asked."""
 
 import dataclasses
+import json
 import os
-import tempfile
 from typing import Any
 
 from raypipe import __version__, hub, provenance, splits, storage, tokens
-from raypipe.config import EvaluateConfig, TrainConfig
-from raypipe.errors import ConfigError
+from raypipe.config import CPU_TOKEN_BUDGET, GPU_TOKEN_BUDGET, EvaluateConfig, TrainConfig
+from raypipe.errors import ConfigError, RaypipeError
 from raypipe.hub import Source
 from raypipe.pipeline import evaluating
 from raypipe.pipeline.common import Clock, finished_output, hf_token, write_json
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import TEST, TRAIN, StageResult
+
+MANY_CUT = 0.05  # share of rows or tokens cut beyond which the line about it is a warning
 
 
 def train(config: TrainConfig) -> StageResult:
@@ -45,6 +47,7 @@ class _Run:
     def __init__(self, config: TrainConfig, folder: str, token: str | None, key: str | None) -> None:
         self.config, self.folder, self.token, self.key = config, folder, token, key
         self.clock = Clock()
+        self.checkpoints = storage.join(folder, ".ray")  # Ray Train's own storage, where all machines see it
         self.predictions = evaluating.Outputs(config.output_classify_file or storage.join(folder, "predictions.jsonl"))
 
     def again(self, finished: dict[str, Any]) -> StageResult:
@@ -73,11 +76,10 @@ class _Run:
         size = modeling.parameters(modeling.load_config(base, self.token))
         modeling.require_safetensors(base)
         recipe = recipe_for(size, config)
-        whole = max(1, recipe.batch_size // workers.count) * workers.count
-        recipe = dataclasses.replace(recipe, batch_size=whole)  # every worker takes as many rows
         data = splits.load(str(config.input_hf_dataset), config.text, config.subject_column, self.token)
         splits.check_trainable(data)
         say(f"{base} ({size / 1e6:.0f} M parameters): {recipe.epochs:g} epochs at {recipe.learning_rate:g}")
+        self._open_checkpoints(base, data)
         storage.remove(storage.join(self.folder, "run.json"))
         outcome, rows, cut = self._fit(workers, base, recipe, data)
         modeling.local_name.cache_clear()  # of an older model at the same address
@@ -96,6 +98,12 @@ class _Run:
             "labels": data.labels,
             "rows": rows,
             "recipe": recipe.public(),
+            "batches": {
+                "token_budget": _token_budget(config, workers.use_gpu),
+                "accumulation": outcome["accumulation"],
+                "rows_of_a_step": outcome["rows_of_a_step"],
+            },
+            "truncation": cut,
             "validation": {
                 "best_macro_f1": outcome["best_macro_f1"],
                 "steps": outcome["steps"],
@@ -103,8 +111,7 @@ class _Run:
             },
             "workers": dataclasses.asdict(workers) | {"device": outcome["device"], "precision": outcome["precision"]},
             "scores": evaluating.flat(metrics),
-            "notices": [f"{cut} training texts were longer than --max-length and were cut"] * (cut > 0)
-            + metrics["notices"],
+            "notices": _cut_notices(cut) + metrics["notices"],
             "outputs": outputs,
             "seed": config.seed,
             "config": config.public(),
@@ -121,30 +128,75 @@ class _Run:
             write_json(os.path.join(stage, "metrics.json"), metrics)
             storage.write_text(os.path.join(stage, "report.html"), page)
             write_json(os.path.join(stage, "run.json"), run)
+        storage.remove(self.checkpoints)
         if config.hf_model_name is not None:
             outputs["published"] = self._push(model.name, config.hf_model_name)
         return StageResult("train", config.hash(), "done", outputs, rows, run["scores"], self.clock.total())
 
+    def _open_checkpoints(self, base: Source, data: splits.Splits) -> None:
+        """The folder of checkpoints; empty but for --resume. Raises ConfigError where it is of another training."""
+        plan_path = storage.join(self.checkpoints, "plan.json")
+        plan = {
+            "config_hash": self.config.hash(),
+            "dataset": data.fingerprint(),
+            "model": hub.fingerprint(base),
+            "raypipe": __version__,
+        }
+        if self.config.resume and storage.exists(plan_path):
+            if json.loads(storage.read_text(plan_path)) != plan:
+                raise ConfigError(
+                    f"--resume with another configuration, dataset or base model than the unfinished {self.folder}",
+                    "the same flags and data",
+                    "run without --resume to begin anew",
+                )
+            return
+        storage.remove(self.checkpoints)
+        storage.write_text(plan_path, json.dumps(plan))
+
     def _fit(
         self, workers: Any, base: Source, recipe: Any, data: splits.Splits
-    ) -> tuple[dict[str, Any], dict[str, int], int]:
+    ) -> tuple[dict[str, Any], dict[str, int], dict[str, Any]]:
         """Train, and put model/, wandb/ and config.toml into the run's folder, so that no later fault loses them."""
         from raypipe.tokens import Secret
         from raypipe.train import finetune
-        from raypipe.train.loop import Job
 
         config, labels = self.config, data.labels
         with self.clock("tokenise"):
             training, validation = finetune.hold_out(data.train, labels, config)
             blocks = [
-                finetune.tokenise(frame, labels, base, Secret(self.token), config.max_length)
+                finetune.tokenise(frame, labels, base, Secret(self.token), config.max_length, config.truncation)
                 for frame in (training, validation)
             ]
-        cut = finetune.count_cut(blocks[0])
+        cut = {"kind": config.truncation, "max_length": config.max_length, **finetune.count_cut(blocks[0])}
+        for notice in _cut_notices(cut):
+            say(notice)
         rows = {TRAIN: len(training), "validation": len(validation), TEST: len(data.test)}
-        job = Job(
+        job = self._job(workers, base, recipe, data)
+        with self.clock("fit"):
+            try:
+                outcome, made = finetune.finetune(
+                    job, blocks[0], blocks[1], workers, self.checkpoints, config.max_failures
+                )
+            except RaypipeError:  # raised on purpose: from the last checkpoint it would only happen again
+                storage.remove(self.checkpoints)
+                raise
+            with storage.staged(self.folder, "config.toml", ["model", "wandb"]) as stage:
+                storage.download(made, os.path.join(stage, "made"))
+                for name in ("model", "wandb"):
+                    os.makedirs(os.path.join(stage, "made", name), exist_ok=True)
+                    os.replace(os.path.join(stage, "made", name), os.path.join(stage, name))
+                storage.write_text(os.path.join(stage, "config.toml"), _as_toml(config))
+        return outcome, rows, cut
+
+    def _job(self, workers: Any, base: Source, recipe: Any, data: splits.Splits) -> Any:
+        """What the workers are told."""
+        from raypipe.tokens import Secret
+        from raypipe.train.loop import Job
+
+        config = self.config
+        return Job(
             model=base,
-            labels=labels,
+            labels=data.labels,
             recipe=recipe,
             seed=config.seed,
             use_cpu=not workers.use_gpu,
@@ -156,19 +208,11 @@ class _Run:
             wandb_key=Secret(self.key),
             run_name=os.path.basename(self.folder.rstrip("/")),
             tracked_config={**config.deciding(), **recipe.public(), "data_fingerprint": data.fingerprint()},
+            token_budget=_token_budget(config, workers.use_gpu),
+            truncation=config.truncation,
+            balanced_classes=config.class_weights == "balanced",
+            checkpoint_steps=config.checkpoint_steps,
         )
-        with tempfile.TemporaryDirectory(prefix="raypipe-train-") as scratch, self.clock("fit"):
-            # Ray Train's own storage: beside the output where that is an address which all machines see.
-            place = storage.join(self.folder, ".ray") if storage.is_uri(self.folder) else scratch
-            outcome, made = finetune.finetune(job, blocks[0], blocks[1], workers, place)
-            with storage.staged(self.folder, "config.toml", ["model", "wandb"]) as stage:
-                storage.download(made, os.path.join(stage, "made"))
-                for name in ("model", "wandb"):
-                    os.makedirs(os.path.join(stage, "made", name), exist_ok=True)
-                    os.replace(os.path.join(stage, "made", name), os.path.join(stage, name))
-                storage.write_text(os.path.join(stage, "config.toml"), _as_toml(config))
-            storage.remove(storage.join(self.folder, ".ray"))
-        return outcome, rows, cut
 
     def _push(self, model: str, target: str) -> str:
         return str(hub.push(model, target, "model", self.token, f"fine-tuned by raypipe {__version__}"))
@@ -184,6 +228,23 @@ def _evaluate_only(config: TrainConfig) -> StageResult:
     shared["output_classify_file"] = config.output_classify_file or storage.join(_folder(config), "predictions.jsonl")
     result = evaluating.evaluate(EvaluateConfig(model=config.model_for_training_finetune, **shared))
     return dataclasses.replace(result, command="train")
+
+
+def _token_budget(config: TrainConfig, use_gpu: bool) -> int:
+    return config.token_budget or (GPU_TOKEN_BUDGET if use_gpu else CPU_TOKEN_BUDGET)
+
+
+def _cut_notices(cut: dict[str, Any]) -> list[str]:
+    """A line on training texts that were cut, where there are any; a warning where they are many."""
+    if not cut["rows_cut"]:
+        return []
+    rows, tokens = cut["rows_cut"] / cut["rows"], cut["tokens_cut"] / cut["tokens"]
+    line = (
+        f"{cut['rows_cut']:,} training texts ({rows:.1%}) were longer than --max-length {cut['max_length']} and were "
+        f"cut ({cut['kind']}), which lost {tokens:.1%} of the tokens"
+    )
+    many = max(rows, tokens) > MANY_CUT
+    return [f"warning: {line}; a larger --max-length or --truncation head_tail may be better" if many else line]
 
 
 def _folder(config: TrainConfig) -> str:

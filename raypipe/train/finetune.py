@@ -1,11 +1,14 @@
 """Ray Train's TorchTrainer around the loop: rows tokenised once, workers fed by reference, a model folder back."""
 
+import json
+import os
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 
 from raypipe.config import TrainConfig
@@ -18,6 +21,7 @@ from raypipe.schema import LABEL, TEXT
 from raypipe.train import modeling
 from raypipe.train.loop import Job, fine_tune
 
+_OUTCOME = "outcome.json"  # in the last checkpoint, beside model/
 _VALIDATION, _DOWNSAMPLE = 3, 4  # purposes of the seeded hash; prepare uses 1 and 2
 
 
@@ -89,34 +93,47 @@ def hold_out(train: pd.DataFrame, labels: list[str], config: TrainConfig) -> tup
     return train.iloc[rows[~held]], train.iloc[rows[held]]
 
 
-def tokenise(frame: pd.DataFrame, labels: list[str], model: Source, token: Any, max_length: int) -> list[Any]:
+def tokenise(
+    frame: pd.DataFrame, labels: list[str], model: Source, token: Any, max_length: int, truncation: modeling.Truncation
+) -> list[Any]:
     """Arrow blocks with the columns input_ids, cut and label in the object store, made by Ray Data."""
     tokenizers: dict[str, Any] = {}
 
     def encode(batch: pa.Table) -> pa.Table:
         tokenizer = tokenizers.setdefault("one", None) or modeling.load_tokenizer(model, token.value)
         tokenizers["one"] = tokenizer
-        return modeling.encode_table(tokenizer, batch[TEXT].to_pylist(), max_length, label=batch["label"])
+        texts = batch[TEXT].to_pylist()
+        return modeling.encode_table(tokenizer, texts, max_length, truncation, label=batch["label"])
 
     codes = pd.Categorical(frame[LABEL], categories=labels).codes.astype(np.int64)
     rows = ray.data.from_arrow(pa.table({TEXT: frame[TEXT].to_list(), "label": codes}))
     return rows.map_batches(encode, batch_format="pyarrow", batch_size=4096).materialize().to_arrow_refs()
 
 
-def count_cut(blocks: list[Any]) -> int:
-    """How many tokenised rows were cut at the length limit."""
-    count = ray.remote(lambda block: sum(block["cut"].to_pylist()))
-    return sum(ray.get([count.remote(block) for block in blocks]))
+def count_cut(blocks: list[Any]) -> dict[str, int]:
+    """Rows and tokens of tokenised blocks before they were cut at the length limit, and how many of them it cost."""
+
+    def count(block: pa.Table) -> list[int]:
+        cut = block["cut"].to_numpy()
+        kept = pc.list_value_length(block["input_ids"]).to_numpy()
+        return [len(cut), int((cut > 0).sum()), int(cut.sum() + kept.sum()), int(cut.sum())]
+
+    task = ray.remote(count)
+    sums = np.sum(ray.get([task.remote(block) for block in blocks]), axis=0)
+    return dict(zip(("rows", "rows_cut", "tokens", "tokens_cut"), sums.tolist(), strict=True))
 
 
 def finetune(
-    job: Job, train: list[Any], validation: list[Any], workers: Workers, storage_path: str
+    job: Job, train: list[Any], validation: list[Any], workers: Workers, storage_path: str, max_failures: int
 ) -> tuple[dict, str]:
     """Run the loop on the workers; returns its outcome and the path or URI of the folder with model/ and wandb/.
 
+    Ray Train keeps the last checkpoint under ``storage_path``, and goes on from one that it finds there: after a
+    worker has failed, and after the driver has.
+
     Raises what the loop raised on purpose, else Ray Train's TrainingFailedError with the worker's traceback.
     """
-    from ray.train import CheckpointConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
+    from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
     trainer = TorchTrainer(
@@ -132,43 +149,63 @@ def finetune(
             name="ray",
             storage_path=storage_path,
             checkpoint_config=CheckpointConfig(num_to_keep=1),
+            failure_config=FailureConfig(max_failures=max_failures),
             logging_config=LoggingConfig(log_level="WARNING"),
         ),
     )
-    try:
-        result = trainer.fit()
-    except TrainingFailedError as error:
-        failures = getattr(error, "worker_failures", {}).values()
-        for failure in failures:
-            for cause in (failure, getattr(failure, "cause", None), failure.__cause__):
-                if isinstance(cause, RaypipeError):
-                    raise cause from None
-        raise
+    result = trainer.fit()
+    outcome = result.return_value
+    if isinstance(outcome, RaypipeError):
+        raise outcome
     if result.checkpoint is None:
         raise StageError("training ended without a model", "a checkpoint from rank 0")
-    path = result.checkpoint.path
     scheme = storage_path.split("://")[0] + "://" if "://" in storage_path else ""
-    return result.return_value, scheme + path
+    return outcome, scheme + result.checkpoint.path
 
 
-def _worker(config: dict[str, Any]) -> dict[str, Any]:
-    """What each Ray Train worker runs."""
+def _worker(config: dict[str, Any]) -> dict[str, Any] | RaypipeError:
+    """What each Ray Train worker runs; the last checkpoint that it reports holds the model, and no training state.
+
+    What is raised on purpose is returned: it is the same on all workers, and another try would end no better.
+    """
+    import contextlib
     import tempfile
 
     import ray.train
     from ray.train import Checkpoint
 
     context = ray.train.get_context()
-    tables = {split: pa.concat_tables(ray.get(config[split])) for split in ("train", "validation")}
-    with tempfile.TemporaryDirectory(prefix="raypipe-model-") as folder:
-        outcome = fine_tune(
-            config["job"],
-            tables["train"],
-            tables["validation"],
-            folder,
-            context.get_world_rank(),
-            context.get_world_size(),
+    rank, world = context.get_world_rank(), context.get_world_size()
+    found = ray.train.get_checkpoint()
+    with contextlib.ExitStack() as stack:
+        resume = None if found is None else stack.enter_context(found.as_directory())
+        if resume is not None and os.path.exists(os.path.join(resume, _OUTCOME)):
+            with open(os.path.join(resume, _OUTCOME), encoding="utf8") as file:
+                return json.load(file)  # the training was done; what came after it was not
+        folder, scratch = (
+            stack.enter_context(tempfile.TemporaryDirectory(prefix=f"raypipe-{kind}-"))
+            for kind in ("model", "checkpoints")
         )
-        checkpoint = Checkpoint.from_directory(folder) if context.get_world_rank() == 0 else None
-        ray.train.report({"macro_f1": outcome["best_macro_f1"]}, checkpoint=checkpoint)
+        tables = {split: pa.concat_tables(ray.get(config[split])) for split in ("train", "validation")}
+        try:
+            outcome = fine_tune(
+                config["job"], tables["train"], tables["validation"], folder, scratch, rank, world, _report, resume
+            )
+        except RaypipeError as error:
+            return error
+        if rank == 0:
+            with open(os.path.join(folder, _OUTCOME), "w", encoding="utf8") as file:
+                json.dump(outcome, file)
+        ray.train.report(
+            {"macro_f1": outcome["best_macro_f1"]}, checkpoint=Checkpoint.from_directory(folder) if rank == 0 else None
+        )
     return outcome
+
+
+def _report(folder: str) -> None:
+    """Hand a checkpoint to Ray Train, which copies it to the storage beside the next steps, and then removes it."""
+    import ray.train
+    from ray.train import Checkpoint, CheckpointUploadMode
+
+    checkpoint = Checkpoint.from_directory(folder)
+    ray.train.report({}, checkpoint=checkpoint, checkpoint_upload_mode=CheckpointUploadMode.ASYNC)

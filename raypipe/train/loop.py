@@ -1,7 +1,8 @@
 """The fine-tune of one worker, around the Hugging Face Trainer. No Ray in it: it runs bare on a GPU machine."""
 
+import math
 import os
-import tempfile
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,27 +10,25 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from transformers import (
     DataCollatorWithPadding,
-    EarlyStoppingCallback,
     EvalPrediction,
     PrinterCallback,
-    Trainer,
     TrainerCallback,
+    TrainerState,
     TrainingArguments,
 )
 
 from raypipe.core import metrics
-from raypipe.errors import ConfigError
 from raypipe.hub import Source
-from raypipe.runtime import say
 from raypipe.tokens import Secret
-from raypipe.train import modeling, tracking
+from raypipe.train import checkpoints, modeling, tracking
+from raypipe.train.batching import TokenBatches
 from raypipe.train.recipe import Recipe
-
-_SAID_EVERY_S = 5.0  # seconds between lines of progress
-_TIMED_FROM, _TIMED_STEPS = 3, 10  # optimizer steps that the CPU forecast skips as warm-up, and measures
+from raypipe.train.stepping import StepTrainer
+from raypipe.train.watching import Collapse, Forecast, Track
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,10 @@ class Job:
     wandb_key: Secret
     run_name: str
     tracked_config: Mapping[str, Any]
+    token_budget: int  # tokens of one batch of one worker, padding included
+    truncation: modeling.Truncation
+    balanced_classes: bool
+    checkpoint_steps: int | None  # optimizer steps between checkpoints; None: a twentieth of the training
 
 
 class Rows(torch.utils.data.Dataset):
@@ -65,41 +68,59 @@ class Rows(torch.utils.data.Dataset):
         return {"input_ids": self._ids[row].values.to_numpy(), "labels": int(self._labels[row])}
 
 
-def fine_tune(job: Job, train: pa.Table, validation: pa.Table, folder: str, rank: int = 0, world: int = 1) -> dict:
+def fine_tune(
+    job: Job,
+    train: pa.Table,
+    validation: pa.Table,
+    folder: str,
+    scratch: str,
+    rank: int = 0,
+    world: int = 1,
+    report: checkpoints.Report | None = None,
+    resume: str | None = None,
+) -> dict:
     """Train on ``train``, keep the weights that score best on ``validation``, and save them.
 
-    On rank 0 ``folder`` receives ``model/`` (safetensors, tokenizer, configuration) and ``wandb/``.
-    Returns the trainer's history and figures of the run. Raises ConfigError where the forecast is too long.
+    On rank 0 ``folder`` receives ``model/`` (safetensors, tokenizer, configuration) and ``wandb/``. ``scratch`` is an
+    empty folder for what is only needed on the way. ``report`` is handed checkpoints, from one of which ``resume``
+    goes on. Returns the trainer's history and figures of the run.
+
+    Raises ConfigError where the forecast is too long, StageError where the training collapses.
     """
     torch.set_num_threads(job.threads)
     bf16 = job.precision == "bf16" or (job.precision == "auto" and has_fast_bf16(job.use_cpu))
+    validation = validation.take(np.argsort(_lengths(validation), kind="stable"))  # neighbours pad least
+    epochs = math.ceil(job.recipe.epochs)
+    batches = TokenBatches(
+        _lengths(train), job.recipe.batch_size, job.token_budget, job.seed, epochs, rank=rank, world=world
+    )
+    best = checkpoints.Best(os.path.join(scratch, "best"), job.early_stopping_patience)
+    progress = {"seconds": 0.0, "finished": False} if resume is None else checkpoints.go_on(resume, batches, best)
     tokenizer = modeling.load_tokenizer(job.model, job.hf_token.value)
-    model = modeling.new_classifier(job.model, job.labels, job.seed, job.hf_token.value)
-    with (
-        tempfile.TemporaryDirectory(prefix="raypipe-checkpoints-") as checkpoints,
-        tracking.tracked(folder, job.run_name, job.tracked_config, job.wandb_key.value, rank == 0) as tracker,
-    ):
-        callbacks: list[TrainerCallback] = [_Track(tracker)]
-        if job.forecast_limit_s is not None:
-            callbacks.append(_Forecast(job.forecast_limit_s))
-        if job.early_stopping_patience is not None:
-            callbacks.append(EarlyStoppingCallback(job.early_stopping_patience))
-        trainer = Trainer(
+    model = modeling.new_classifier(job.model, job.labels, job.seed, job.hf_token.value, job.truncation)
+    arguments = _arguments(job, bf16, batches, os.path.join(scratch, "checkpoints"), int(_lengths(validation).max()))
+    with tracking.tracked(folder, job.run_name, job.tracked_config, job.wandb_key.value, rank == 0) as tracker:
+        trainer = StepTrainer(
+            batches=batches,
+            class_weights=_balanced(train, len(job.labels)) if job.balanced_classes else None,
             model=model,
-            args=_arguments(job, bf16, world, checkpoints, rows=len(train)),
+            args=arguments,
             train_dataset=Rows(train),
             eval_dataset=Rows(validation),
             data_collator=DataCollatorWithPadding(tokenizer),
             compute_metrics=_scores,
-            callbacks=callbacks,
+            callbacks=_callbacks(job, tracker, batches, best, report, progress["seconds"]),
         )
-        trainer.remove_callback(PrinterCallback)  # _Track says what there is to say
+        trainer.remove_callback(PrinterCallback)  # Track says what there is to say
         start = time.monotonic()
-        trainer.train()
-        seconds = time.monotonic() - start
-        if rank == 0:
-            model.save_pretrained(os.path.join(folder, "model"))
-            tokenizer.save_pretrained(os.path.join(folder, "model"))
+        if progress["finished"]:
+            trainer.state = TrainerState.load_from_json(os.path.join(str(resume), "trainer_state.json"))
+        else:
+            trainer.train(resume_from_checkpoint=resume)
+        seconds = time.monotonic() - start + progress["seconds"]
+    if rank == 0:
+        shutil.copytree(best.folder, os.path.join(folder, "model"))
+        tokenizer.save_pretrained(os.path.join(folder, "model"))
     return {
         "history": trainer.state.log_history,
         "steps": trainer.state.global_step,
@@ -108,7 +129,42 @@ def fine_tune(job: Job, train: pa.Table, validation: pa.Table, folder: str, rank
         "seconds": round(seconds, 2),
         "device": str(trainer.args.device),
         "precision": "bf16" if bf16 else "fp32",
+        "accumulation": batches.accumulation,
+        "rows_of_a_step": round(len(train) / batches.steps, 2),
     }
+
+
+def _callbacks(
+    job: Job,
+    tracker: tracking.Tracker,
+    batches: TokenBatches,
+    best: checkpoints.Best,
+    report: checkpoints.Report | None,
+    seconds_before: float,
+) -> list[TrainerCallback]:
+    callbacks: list[TrainerCallback] = [Track(tracker), Collapse(len(job.labels), job.recipe.learning_rate), best]
+    if job.forecast_limit_s is not None:
+        callbacks.append(Forecast(job.forecast_limit_s))
+    if report is not None:
+        every = job.checkpoint_steps or -(-_steps(job, batches) // checkpoints.PER_TRAINING)
+        callbacks.append(checkpoints.Checkpoints(every, batches, best, report, seconds_before))
+    return callbacks
+
+
+def _lengths(table: pa.Table) -> np.ndarray:
+    """Tokens of each row  # (rows,) int64."""
+    return pc.list_value_length(table["input_ids"]).to_numpy().astype(np.int64)
+
+
+def _steps(job: Job, batches: TokenBatches) -> int:
+    """Optimizer steps of the whole training, as the Trainer counts them."""
+    return math.ceil(job.recipe.epochs * batches.steps)
+
+
+def _balanced(table: pa.Table, classes: int) -> torch.Tensor:
+    """Weights rows / (classes × rows of the class), which average 1 over the rows  # (classes,) float32."""
+    counts = np.bincount(table["label"].to_numpy(), minlength=classes)
+    return torch.tensor(len(table) / (classes * np.maximum(counts, 1)), dtype=torch.float32)
 
 
 def has_fast_bf16(use_cpu: bool) -> bool:
@@ -123,15 +179,13 @@ def has_fast_bf16(use_cpu: bool) -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def _arguments(job: Job, bf16: bool, world: int, checkpoints: str, rows: int) -> TrainingArguments:
+def _arguments(job: Job, bf16: bool, batches: TokenBatches, folder: str, longest: int) -> TrainingArguments:
     recipe = job.recipe
-    per_worker = max(1, recipe.batch_size // world)
-    steps = int(np.ceil(rows / (per_worker * world)) * recipe.epochs)
     return TrainingArguments(
-        output_dir=checkpoints,
+        output_dir=folder,
         num_train_epochs=recipe.epochs,
-        per_device_train_batch_size=per_worker,
-        per_device_eval_batch_size=4 * per_worker,
+        gradient_accumulation_steps=batches.accumulation,
+        per_device_eval_batch_size=max(1, job.token_budget // max(1, longest)),
         learning_rate=recipe.learning_rate,
         warmup_steps=recipe.warmup,
         weight_decay=recipe.weight_decay,
@@ -139,18 +193,14 @@ def _arguments(job: Job, bf16: bool, world: int, checkpoints: str, rows: int) ->
         use_cpu=job.use_cpu,
         seed=job.seed,
         data_seed=job.seed,
-        train_sampling_strategy="group_by_length",
         eval_strategy="epoch",
-        save_strategy="epoch",
-        save_only_model=True,
-        save_total_limit=1,
-        load_best_model_at_end=True,
+        save_strategy="no",  # checkpoints.py says when
         metric_for_best_model="macro_f1",
         greater_is_better=True,
-        logging_steps=max(1, min(50, steps // 20)),
+        logging_steps=max(1, min(50, _steps(job, batches) // 20)),
         report_to=[],
         disable_tqdm=True,
-        average_tokens_across_devices=False,  # with it the loss of two workers is reported doubled
+        average_tokens_across_devices=False,  # StepTrainer knows the rows of a step without asking the others
         ddp_find_unused_parameters=False,
         dataloader_pin_memory=not job.use_cpu,
     )
@@ -161,44 +211,3 @@ def _scores(predicted: EvalPrediction) -> dict[str, float]:
     best = predicted.predictions.argmax(axis=-1)
     matrix = metrics.confusion(predicted.label_ids, best, predicted.predictions.shape[-1])
     return {"accuracy": float((best == predicted.label_ids).mean()), "macro_f1": metrics.macro_f1(matrix)}
-
-
-class _Track(TrainerCallback):
-    """Hands what the Trainer logs to the tracker, and a line of progress to standard error."""
-
-    def __init__(self, tracker: tracking.Tracker) -> None:
-        self._tracker = tracker
-        self._start = self._said = time.monotonic()
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        numbers = {name: float(v) for name, v in (logs or {}).items() if isinstance(v, int | float)}
-        if not state.is_world_process_zero or not numbers:
-            return
-        self._tracker.log(numbers, step=state.global_step)
-        shown = {k: v for k, v in numbers.items() if k in ("loss", "eval_loss", "eval_accuracy", "eval_macro_f1")}
-        now = time.monotonic()
-        if shown and (now - self._said >= _SAID_EVERY_S or "eval_loss" in shown):
-            left = (now - self._start) / max(1, state.global_step) * (state.max_steps - state.global_step)
-            scores = ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
-            say(f"step {state.global_step} of {state.max_steps}: {scores} ({left:.0f} s left)")
-            self._said = now
-
-
-class _Forecast(TrainerCallback):
-    """Stops a training on the CPU whose first steps predict more than the limit."""
-
-    def __init__(self, limit_s: float) -> None:
-        self._limit_s = limit_s
-        self._start = 0.0
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.global_step == _TIMED_FROM:
-            self._start = time.monotonic()
-        if state.global_step == _TIMED_FROM + _TIMED_STEPS:
-            expected_s = (time.monotonic() - self._start) / _TIMED_STEPS * state.max_steps
-            if expected_s > self._limit_s:
-                raise ConfigError(
-                    f"training on the CPU would take about {expected_s / 3600:.1f} hours",
-                    f"at most {self._limit_s / 3600:.1f}",
-                    "use a GPU (--device cuda), a smaller model, fewer --epochs, or say --device cpu to go on",
-                )

@@ -1,0 +1,97 @@
+"""The best weights, and checkpoints from which a killed training goes on bit by bit as if nothing had happened.
+
+A checkpoint is what the Trainer writes (weights, optimizer, schedule, its state, the random states of Python, NumPy and
+torch of each worker) with the place among the batches and the best weights so far. No Ray here: ``report`` takes the
+folder.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from typing import Any
+
+from transformers import TrainerCallback
+
+from raypipe.errors import StageError
+from raypipe.train.batching import TokenBatches
+
+PROGRESS, BEST = "progress.json", "best"
+PER_TRAINING = 20  # checkpoints inside a training by default, beside one an epoch
+
+Report = Callable[[str], None]  # takes a checkpoint's folder, on every worker; the folder is the receiver's to remove
+
+
+class Best(TrainerCallback):
+    """Keeps the weights of the best evaluation by macro-F1 in a folder; stops after ``patience`` without a better."""
+
+    def __init__(self, folder: str, patience: int | None) -> None:
+        self.folder, self._patience = folder, patience
+        self.without_better = 0
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any, model: Any, **_: Any) -> None:
+        if state.best_metric is None or metrics["eval_macro_f1"] > state.best_metric:  # of the evaluations before
+            self.without_better = 0
+            if state.is_world_process_zero:
+                model.save_pretrained(self.folder)
+        else:
+            self.without_better += 1
+            if self._patience is not None and self.without_better >= self._patience:
+                control.should_training_stop = True
+
+
+class Checkpoints(TrainerCallback):
+    """Saves every so many optimizer steps and after each epoch's evaluation, and hands the folder on.
+
+    The last step of an epoch waits for the evaluation: a checkpoint between the two would lose it. With each
+    checkpoint the loss since the last is logged, so that a resumed training logs the same numbers.
+    """
+
+    def __init__(self, every: int, batches: TokenBatches, best: Best, report: Report, seconds_before: float) -> None:
+        self._every, self._batches, self._best, self._report = every, batches, best, report
+        self._start = time.monotonic() - seconds_before
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        ends_epoch = state.global_step % self._batches.steps == 0 or state.global_step >= state.max_steps
+        if state.global_step % self._every == 0 and not ends_epoch:
+            control.should_save = control.should_log = True
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        control.should_save = control.should_log = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        folder = os.path.join(args.output_dir, f"checkpoint-{state.global_step}")
+        if state.is_world_process_zero:
+            if os.path.isdir(self._best.folder):
+                shutil.copytree(self._best.folder, os.path.join(folder, BEST))
+            progress = {
+                "place": self._batches.place(state.global_step).public(),
+                "without_better": self._best.without_better,
+                "finished": control.should_training_stop,
+                "seconds": round(time.monotonic() - self._start, 2),
+            }
+            with open(os.path.join(folder, PROGRESS), "w", encoding="utf8") as file:
+                json.dump(progress, file)
+        self._report(folder)
+
+
+def go_on(checkpoint: str, batches: TokenBatches, best: Best) -> dict[str, Any]:
+    """Bring the best weights back; returns what the checkpoint says of its progress.
+
+    Raises StageError where it was made with other rows, workers, seed or token budget.
+    """
+    with open(os.path.join(checkpoint, PROGRESS), encoding="utf8") as file:
+        progress: dict[str, Any] = json.load(file)
+    with open(os.path.join(checkpoint, "trainer_state.json"), encoding="utf8") as file:
+        step = json.load(file)["global_step"]
+    if progress["place"] != batches.place(step).public():
+        raise StageError(
+            "a checkpoint of other batches than this training's",
+            "the rows, seed, --num-workers, device and --token-budget that it was made with",
+            "train without --resume to begin anew",
+        )
+    if os.path.isdir(os.path.join(checkpoint, BEST)):
+        shutil.copytree(os.path.join(checkpoint, BEST), best.folder, dirs_exist_ok=True)
+    best.without_better = progress["without_better"]
+    return progress
