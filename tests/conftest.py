@@ -128,6 +128,18 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, tokenizer_folder: str) 
     return folder
 
 
+@pytest.fixture(scope="session")
+def still_model(tiny_model: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The tiny model without dropout: what it learns does not depend on random numbers."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    folder = str(tmp_path_factory.mktemp("still-model"))
+    none = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    AutoModelForSequenceClassification.from_pretrained(tiny_model, **none).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture
 def prepare_rows(tmp_path: Path, local_ray: None) -> Callable[..., dict[str, Any]]:
     """Run prepare over rows with the given flags; returns its files, read."""

@@ -220,36 +220,6 @@ def test_predict_a_file(trained, labelled, tmp_path, local_ray):
         )
 
 
-def test_two_workers_train_together(tmp_path, local_ray, tiny_model):
-    """Two gloo workers, a model of two classes, downsampled."""
-    rows = sentences(200, labels=("billing", "billing", "travel"))
-    frame = pd.DataFrame(rows)
-    for split, part in (("train", frame[:150]), ("test", frame[150:])):
-        part.to_csv(tmp_path / f"{split}.csv", index=False)
-    result = pipeline.train(
-        TrainConfig(
-            input_hf_dataset=str(tmp_path),
-            model_for_training_finetune=tiny_model,
-            device="cpu",
-            epochs=3,
-            learning_rate=1e-3,
-            num_workers=2,
-            downsample=True,
-            output_dir=str(tmp_path / "run"),
-            output_classify_file=str(tmp_path / "results" / "rows.jsonl"),
-            baselines=False,
-            hf_model_name=str(tmp_path / "copy"),
-            wandb_output=str(tmp_path / "curves.html"),
-        )
-    )
-    run = json.loads((tmp_path / "run/run.json").read_text())
-    smaller = int((frame[:150].label == "travel").sum())
-    assert run["rows"]["train"] + run["rows"]["validation"] == 2 * smaller
-    assert run["workers"]["count"] == 2 and result.metrics["top1"] > 0.5
-    assert len(read_jsonl(tmp_path / "results/rows.jsonl")) == 50
-    assert (tmp_path / "copy/model.safetensors").is_file() and "<svg" in (tmp_path / "curves.html").read_text()
-
-
 def test_a_cpu_training_that_would_take_too_long_stops(tmp_path, local_ray, tiny_model):
     rows = sentences(400)
     config = TrainConfig(

@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from scipy.special import softmax
+from sklearn.metrics import log_loss
 from transformers import (
     DataCollatorWithPadding,
     EvalPrediction,
@@ -207,7 +209,11 @@ def _arguments(job: Job, bf16: bool, batches: TokenBatches, folder: str, longest
 
 
 def _scores(predicted: EvalPrediction) -> dict[str, float]:
-    """Accuracy and macro-F1 of the validation rows."""
-    best = predicted.predictions.argmax(axis=-1)
-    matrix = metrics.confusion(predicted.label_ids, best, predicted.predictions.shape[-1])
-    return {"accuracy": float((best == predicted.label_ids).mean()), "macro_f1": metrics.macro_f1(matrix)}
+    """Loss, accuracy and macro-F1 of the validation rows."""
+    logits, true = predicted.predictions, predicted.label_ids  # (rows, classes), (rows,)
+    best = logits.argmax(axis=-1)
+    return {
+        "loss": float(log_loss(true, softmax(logits.astype(np.float64), axis=-1), labels=np.arange(logits.shape[-1]))),
+        "accuracy": float((best == true).mean()),
+        "macro_f1": metrics.macro_f1(metrics.confusion(true, best, logits.shape[-1])),
+    }

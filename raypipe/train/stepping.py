@@ -55,15 +55,24 @@ class StepTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Cross entropy: in training this batch's part of the step's mean, else the mean over the batch's rows.
+        """This batch's part of the step's mean cross entropy; ``num_items_in_batch`` are the rows of the step.
 
         A weighted row counts as its weight; the weights average 1, so the divisor stays the rows.
         """
-        labels = inputs["labels"]
-        outputs = model(**{name: value for name, value in inputs.items() if name != "labels"})
-        if model.training:
-            loss = cross_entropy(outputs.logits.float(), labels, weight=self._class_weights, reduction="sum")
-            loss = loss * (self.args.world_size / num_items_in_batch)
-        else:
-            loss = cross_entropy(outputs.logits.float(), labels)
+        outputs = _forward(model, inputs)
+        loss = cross_entropy(outputs.logits.float(), inputs["labels"], weight=self._class_weights, reduction="sum")
+        loss = loss * (self.args.world_size / num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
+
+    def prediction_step(
+        self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: list[str] | None = None
+    ) -> tuple[None, torch.Tensor, torch.Tensor]:
+        """Logits and labels. The loss is taken from all of them: each worker's own would count repeated rows."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.inference_mode(), self.compute_loss_context_manager():
+            logits = _forward(model, inputs).logits
+        return None, logits, inputs["labels"]
+
+
+def _forward(model: Any, inputs: dict[str, Any]) -> Any:
+    return model(**{name: value for name, value in inputs.items() if name != "labels"})

@@ -29,7 +29,8 @@ class Track(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """A resumed training logs once more what the killed one had logged: its own log may be lost."""
         self._start, self._first = time.monotonic(), state.global_step
-        if state.is_world_process_zero:
+        if state.is_world_process_zero and self._first:
+            say(f"going on from step {self._first} of {state.max_steps}")
             for entry in state.log_history:
                 self._tracker.log(_numbers(entry, without="step"), step=entry["step"])
 

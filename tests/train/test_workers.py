@@ -1,0 +1,172 @@
+"""Training under Ray Train: two workers against one, and workers and drivers that are killed."""
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pyarrow as pa
+import pytest
+from conftest import read_jsonl, sentences
+from wandb_log import read_records
+
+from raypipe import ConfigError, TrainConfig, pipeline, splits
+from raypipe.hub import Source
+from raypipe.tokens import Secret
+from raypipe.train import finetune, loop, modeling
+from raypipe.train.recipe import Recipe
+
+
+def dataset(folder, rows, held_out=50):
+    folder.mkdir()
+    for split, part in (("train", rows[:-held_out]), ("test", rows[-held_out:])):
+        pd.DataFrame(part).to_csv(folder / f"{split}.csv", index=False)
+    return str(folder)
+
+
+def logged(folder):
+    """What W&B was given, by step: loss and norm of the gradient."""
+    (log,) = Path(folder, "wandb").glob("offline-run-*/*.wandb")
+    found = {}
+    for record in read_records(log):
+        if record.WhichOneof("record_type") == "history":
+            items = {i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in record.history.item}
+            if "loss" in items:
+                found[record.history.step.num] = items["loss"], items["grad_norm"]
+    return found
+
+
+def alone(config, folder):
+    """The same training by one worker without Ray."""
+    data = splits.load(config.input_hf_dataset, "text", "label", None)
+    source, tokenizer = (
+        Source(config.model_for_training_finetune),
+        modeling.load_tokenizer(Source(config.model_for_training_finetune), None),
+    )
+    tables = []
+    for frame in finetune.hold_out(data.train, data.labels, config):
+        labels = pa.array([data.labels.index(label) for label in frame["label"]])
+        tables.append(modeling.encode_table(tokenizer, frame["text"].to_list(), 512, "head", label=labels))
+    job = loop.Job(
+        source, data.labels, Recipe(config.learning_rate, config.epochs, 16), config.seed, True, "fp32", 1, None, None,
+        Secret(None), Secret(None), "alone", {}, 4096, "head", True, None,
+    )  # fmt: skip
+    (folder / "out").mkdir(parents=True)
+    return loop.fine_tune(job, *tables, str(folder / "out"), str(folder / "scratch"))
+
+
+def test_two_workers_learn_what_one_learns(tmp_path, local_ray, still_model):
+    """Two gloo workers, a model of two classes, downsampled and weighted; each loss and gradient against one worker."""
+    rows = sentences(200, labels=("billing", "billing", "travel"))
+    config = TrainConfig(
+        input_hf_dataset=dataset(tmp_path / "set", rows),
+        model_for_training_finetune=still_model,
+        device="cpu",
+        precision="fp32",
+        epochs=3,
+        learning_rate=1e-3,
+        num_workers=2,
+        downsample=True,
+        class_weights="balanced",
+        output_dir=str(tmp_path / "run"),
+        output_classify_file=str(tmp_path / "results" / "rows.jsonl"),
+        baselines=False,
+        hf_model_name=str(tmp_path / "copy"),
+        wandb_output=str(tmp_path / "curves.html"),
+    )
+    result = pipeline.train(config)
+    run = json.loads((tmp_path / "run/run.json").read_text())
+    smaller = sum(row["label"] == "travel" for row in rows[:150])
+    assert run["rows"]["train"] + run["rows"]["validation"] == 2 * smaller
+    assert run["workers"]["count"] == 2 and result.metrics["top1"] > 0.5
+    assert len(read_jsonl(tmp_path / "results/rows.jsonl")) == 50
+    assert (tmp_path / "copy/model.safetensors").is_file() and "<svg" in (tmp_path / "curves.html").read_text()
+    one, two = alone(config, tmp_path / "alone"), logged(tmp_path / "run")
+    expected = {e["step"]: (e["loss"], e["grad_norm"]) for e in one["history"] if "loss" in e}
+    assert two.keys() == expected.keys() and len(two) >= 15
+    for step, (loss, norm) in expected.items():
+        assert two[step][0] == pytest.approx(loss, abs=1e-5) and two[step][1] == pytest.approx(norm, rel=1e-3), step
+    assert run["validation"]["best_macro_f1"] == pytest.approx(one["best_macro_f1"])
+
+
+def weights(folder):
+    return hashlib.sha256(Path(folder, "model", "model.safetensors").read_bytes()).hexdigest()
+
+
+def steps_saved(folder):
+    """Optimizer steps of the checkpoints that are in the storage of an unfinished training."""
+    saved = []
+    for state in Path(folder, ".ray").glob("ray/checkpoint_*/trainer_state.json"):
+        try:
+            saved.append(json.loads(state.read_text())["global_step"])
+        except (OSError, ValueError, KeyError):  # just being written or removed
+            continue
+    return saved
+
+
+def wait_until_saved(folder, step):
+    deadline = time.monotonic() + 240
+    while max(steps_saved(folder), default=0) < step:
+        assert time.monotonic() < deadline, "no checkpoint"
+        time.sleep(0.02)
+
+
+def test_sigkill_of_driver_and_worker_leaves_the_weights_of_the_undisturbed_run(tmp_path, local_ray, tiny_model):
+    """Float32 and one CPU worker: bit by bit. The driver dies first; of the resumed training, the worker."""
+    import ray
+
+    rng = random.Random()
+    flags = {
+        "input_hf_dataset": dataset(tmp_path / "set", sentences(300)),
+        "model_for_training_finetune": tiny_model,
+        "device": "cpu",
+        "precision": "fp32",
+        "epochs": 12.0,
+        "learning_rate": 1e-3,
+        "checkpoint_steps": 3,
+    }
+    common = {**flags, "baselines": False}
+    pipeline.train(TrainConfig(**common, output_dir=str(tmp_path / "whole")))
+    whole = json.loads((tmp_path / "whole/run.json").read_text())
+    steps, run = whole["validation"]["steps"], tmp_path / "run"
+    words = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "raypipe.cli", "train", *words, "--no-baselines", "--output-dir", str(run)],
+        env=os.environ | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address, "PYTHONPATH": ":".join(sys.path)},
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_until_saved(run, rng.randrange(1, steps // 3))
+    time.sleep(rng.random() / 2)
+    os.killpg(driver.pid, signal.SIGKILL)
+    assert driver.wait() == -signal.SIGKILL and not (run / "run.json").exists()
+    with pytest.raises(ConfigError, match="--resume with another configuration"):
+        pipeline.train(TrainConfig(**common | {"learning_rate": 2e-3}, output_dir=str(run), resume=True))
+
+    def kill_worker():
+        wait_until_saved(run, max(steps_saved(run)) + rng.randrange(1, steps // 3))
+        for process in psutil.Process().children(recursive=True):
+            if "RayTrainWorker" in process.name() or "TrainWorker" in " ".join(process.cmdline()):
+                killed.append(process.pid)
+                process.kill()
+
+    killed = []
+    killer = threading.Thread(target=kill_worker)
+    killer.start()
+    resumed = pipeline.train(TrainConfig(**common, output_dir=str(run), resume=True))
+    killer.join()
+    assert killed and resumed.status == "done"
+    assert weights(run) == weights(tmp_path / "whole")
+    assert not (run / ".ray").exists() and not list(run.rglob("*.pt"))
+    again = json.loads((run / "run.json").read_text())
+    assert again["validation"] == whole["validation"] and again["scores"] == whole["scores"]
+    assert logged(run).keys() == logged(tmp_path / "whole").keys(), "the log of the killed parts is not lost"
