@@ -37,7 +37,7 @@ RUN_CONTROL = frozenset({"config", "address", "num_cpus", "wait_for_resources", 
     "wandb_output",
     "block_rows",
     "explore_max_pairs",
-    "checkpoint_steps",
+    "checkpoint_minutes",
     "max_failures",
 }
 
@@ -268,8 +268,8 @@ class TrainConfig(ScoringConfig):
     """Training workers."""
     max_failures: int = 3
     """Times that training goes on from its last checkpoint after a worker failed (0 or more)."""
-    checkpoint_steps: int | None = None
-    """Optimizer steps between two checkpoints (a twentieth of the training by default); one follows each epoch too."""
+    checkpoint_minutes: float = 5.0
+    """Least minutes between two checkpoints, which are what a killed training loses at most (0 or more)."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the forward and backward pass; weights stay float32. auto: bf16 where the device has it."""
     validation_fraction: float = 0.1
@@ -317,8 +317,7 @@ class TrainConfig(ScoringConfig):
             "at least --max-length, so that each row fits",
         )
         require(self.max_failures >= 0, f"--max-failures {self.max_failures}", "at least 0")
-        every = self.checkpoint_steps
-        require(every is None or every >= 1, f"--checkpoint-steps {every}", "at least 1")
+        require(self.checkpoint_minutes >= 0, f"--checkpoint-minutes {self.checkpoint_minutes}", "at least 0")
         fraction(self.validation_fraction, "--validation-fraction")
         file = self.output_classify_file
         require(

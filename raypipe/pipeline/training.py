@@ -211,7 +211,7 @@ class _Run:
             token_budget=_token_budget(config, workers.use_gpu),
             truncation=config.truncation,
             balanced_classes=config.class_weights == "balanced",
-            checkpoint_steps=config.checkpoint_steps,
+            checkpoint_minutes=config.checkpoint_minutes,
         )
 
     def _push(self, model: str, target: str) -> str:

@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from transformers import TrainerCallback
 
 from raypipe.errors import StageError
 from raypipe.train.batching import TokenBatches
 
 PROGRESS, BEST = "progress.json", "best"
-PER_TRAINING = 20  # checkpoints inside a training by default, beside one an epoch
 
 Report = Callable[[str], None]  # takes a checkpoint's folder, on every worker; the folder is the receiver's to remove
 
@@ -42,23 +42,37 @@ class Best(TrainerCallback):
 
 
 class Checkpoints(TrainerCallback):
-    """Saves every so many optimizer steps and after each epoch's evaluation, and hands the folder on.
+    """Saves a checkpoint and hands its folder on, ``least_s`` seconds or more after the last one.
 
-    The last step of an epoch waits for the evaluation: a checkpoint between the two would lose it. With each
-    checkpoint the loss since the last is logged, so that a resumed training logs the same numbers.
+    Only where the loss is logged, so that a resumed training logs the same numbers, and at the end of an epoch only
+    after its evaluation, which would else be lost. After the last step there is nothing left to save.
     """
 
-    def __init__(self, every: int, batches: TokenBatches, best: Best, report: Report, seconds_before: float) -> None:
-        self._every, self._batches, self._best, self._report = every, batches, best, report
-        self._start = time.monotonic() - seconds_before
+    def __init__(
+        self, least_s: float, batches: TokenBatches, best: Best, report: Report, seconds_before: float
+    ) -> None:
+        self._least_s, self._batches, self._best, self._report = least_s, batches, best, report
+        self._last = time.monotonic()
+        self._start = self._last - seconds_before
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         ends_epoch = state.global_step % self._batches.steps == 0 or state.global_step >= state.max_steps
-        if state.global_step % self._every == 0 and not ends_epoch:
-            control.should_save = control.should_log = True
+        if state.global_step % state.logging_steps == 0 and not ends_epoch:
+            control.should_save = self._is_due(args.device)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        control.should_save = control.should_log = True
+        control.should_log = True
+        if state.global_step < state.max_steps:
+            control.should_save = self._is_due(args.device)
+
+    def _is_due(self, device: torch.device) -> bool:
+        """Whether it is time, by the clock of rank 0 for all."""
+        due = torch.tensor(int(time.monotonic() - self._last >= self._least_s), device=device)
+        if torch.distributed.is_initialized():
+            torch.distributed.broadcast(due, 0)
+        if due:
+            self._last = time.monotonic()
+        return bool(due)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         folder = os.path.join(args.output_dir, f"checkpoint-{state.global_step}")

@@ -53,7 +53,7 @@ class Job:
     token_budget: int  # tokens of one batch of one worker, padding included
     truncation: modeling.Truncation
     balanced_classes: bool
-    checkpoint_steps: int | None  # optimizer steps between checkpoints; None: a twentieth of the training
+    checkpoint_minutes: float  # least time between checkpoints
 
 
 class Rows(torch.utils.data.Dataset):
@@ -148,8 +148,8 @@ def _callbacks(
     if job.forecast_limit_s is not None:
         callbacks.append(Forecast(job.forecast_limit_s))
     if report is not None:
-        every = job.checkpoint_steps or -(-_steps(job, batches) // checkpoints.PER_TRAINING)
-        callbacks.append(checkpoints.Checkpoints(every, batches, best, report, seconds_before))
+        least_s = 60 * job.checkpoint_minutes
+        callbacks.append(checkpoints.Checkpoints(least_s, batches, best, report, seconds_before))
     return callbacks
 
 

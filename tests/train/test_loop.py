@@ -55,7 +55,7 @@ def job(model, **changes):
         "token_budget": 512,
         "truncation": "head",
         "balanced_classes": False,
-        "checkpoint_steps": 4,
+        "checkpoint_minutes": 0.0,
     }
     return loop.Job(**(values | changes))
 
@@ -88,23 +88,20 @@ def test_killed_at_any_checkpoint_the_weights_are_those_of_the_undisturbed_run(t
         if kills and step >= kills[0]:
             kills.pop(0)
             shutil.move(folder, tmp_path / f"kept-{step}")
-            raise KeyboardInterrupt
+            raise InterruptedError
         shutil.rmtree(folder)
 
     kills = []
     work = job(tiny_model, early_stopping_patience=2)
     whole, expected = train(work, tmp_path / "whole", *data, report=report)
-    bare = train(dataclasses.replace(work, checkpoint_steps=None), tmp_path / "bare", *data)
+    bare = train(work, tmp_path / "bare", *data)
     assert bare[1] == expected, "checkpoints change nothing"
-    kills, resume = (
-        [8, 21, 36],
-        None,
-    )  # inside the first epoch, at the end of it (330 rows by 16: 21 steps), inside the second
+    kills, resume = [8, 21, 36], None  # in the first epoch, at its end (330 rows by 16: 21 steps), in the second
     for number in itertools.count():
         try:
             outcome, found = train(work, tmp_path / f"try-{number}", *data, report=report, resume=resume)
             break
-        except KeyboardInterrupt:
+        except InterruptedError:
             resume = str(max(tmp_path.glob("kept-*"), key=os.path.getmtime))
     assert number == 3 and found == expected
     keep = ("step", "loss", "grad_norm", "learning_rate", "eval_loss", "eval_macro_f1")

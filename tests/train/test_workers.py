@@ -44,20 +44,19 @@ def logged(folder):
     return found
 
 
-def alone(config, folder):
-    """The same training by one worker without Ray."""
+def alone(config, folder, threads=1):
+    """The same training by one worker without Ray, and without checkpoints."""
     data = splits.load(config.input_hf_dataset, "text", "label", None)
-    source, tokenizer = (
-        Source(config.model_for_training_finetune),
-        modeling.load_tokenizer(Source(config.model_for_training_finetune), None),
-    )
+    source = Source(config.model_for_training_finetune)
+    tokenizer = modeling.load_tokenizer(source, None)
     tables = []
     for frame in finetune.hold_out(data.train, data.labels, config):
         labels = pa.array([data.labels.index(label) for label in frame["label"]])
         tables.append(modeling.encode_table(tokenizer, frame["text"].to_list(), 512, "head", label=labels))
+    balanced = config.class_weights == "balanced"
     job = loop.Job(
-        source, data.labels, Recipe(config.learning_rate, config.epochs, 16), config.seed, True, "fp32", 1, None, None,
-        Secret(None), Secret(None), "alone", {}, 4096, "head", True, None,
+        source, data.labels, Recipe(config.learning_rate, config.epochs, 16), config.seed, True, "fp32", threads, None,
+        None, Secret(None), Secret(None), "alone", {}, 4096, "head", balanced, 9.0,
     )  # fmt: skip
     (folder / "out").mkdir(parents=True)
     return loop.fine_tune(job, *tables, str(folder / "out"), str(folder / "scratch"))
@@ -125,18 +124,17 @@ def test_sigkill_of_driver_and_worker_leaves_the_weights_of_the_undisturbed_run(
 
     rng = random.Random()
     flags = {
-        "input_hf_dataset": dataset(tmp_path / "set", sentences(300)),
+        "input_hf_dataset": dataset(tmp_path / "set", sentences(700)),
         "model_for_training_finetune": tiny_model,
         "device": "cpu",
         "precision": "fp32",
-        "epochs": 12.0,
+        "epochs": 4.0,
         "learning_rate": 1e-3,
-        "checkpoint_steps": 3,
+        "checkpoint_minutes": 0.01,
     }
     common = {**flags, "baselines": False}
-    pipeline.train(TrainConfig(**common, output_dir=str(tmp_path / "whole")))
-    whole = json.loads((tmp_path / "whole/run.json").read_text())
-    steps, run = whole["validation"]["steps"], tmp_path / "run"
+    whole = alone(TrainConfig(**common), tmp_path / "whole", threads=2)  # as the one worker on two CPUs has
+    steps, run = whole["steps"], tmp_path / "run"
     words = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     driver = subprocess.Popen(
         [sys.executable, "-m", "raypipe.cli", "train", *words, "--no-baselines", "--output-dir", str(run)],
@@ -145,7 +143,7 @@ def test_sigkill_of_driver_and_worker_leaves_the_weights_of_the_undisturbed_run(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    wait_until_saved(run, rng.randrange(1, steps // 3))
+    wait_until_saved(run, rng.randrange(1, steps // 4))
     time.sleep(rng.random() / 2)
     os.killpg(driver.pid, signal.SIGKILL)
     assert driver.wait() == -signal.SIGKILL and not (run / "run.json").exists()
@@ -153,9 +151,9 @@ def test_sigkill_of_driver_and_worker_leaves_the_weights_of_the_undisturbed_run(
         pipeline.train(TrainConfig(**common | {"learning_rate": 2e-3}, output_dir=str(run), resume=True))
 
     def kill_worker():
-        wait_until_saved(run, max(steps_saved(run)) + rng.randrange(1, steps // 3))
+        wait_until_saved(run, max(steps_saved(run)) + rng.randrange(1, steps // 4))
         for process in psutil.Process().children(recursive=True):
-            if "RayTrainWorker" in process.name() or "TrainWorker" in " ".join(process.cmdline()):
+            if "TrainWorker" in " ".join(process.cmdline()):
                 killed.append(process.pid)
                 process.kill()
 
@@ -165,8 +163,8 @@ def test_sigkill_of_driver_and_worker_leaves_the_weights_of_the_undisturbed_run(
     resumed = pipeline.train(TrainConfig(**common, output_dir=str(run), resume=True))
     killer.join()
     assert killed and resumed.status == "done"
-    assert weights(run) == weights(tmp_path / "whole")
+    assert weights(run) == weights(tmp_path / "whole/out")
     assert not (run / ".ray").exists() and not list(run.rglob("*.pt"))
     again = json.loads((run / "run.json").read_text())
-    assert again["validation"] == whole["validation"] and again["scores"] == whole["scores"]
-    assert logged(run).keys() == logged(tmp_path / "whole").keys(), "the log of the killed parts is not lost"
+    assert again["validation"] == {name: whole[name] for name in ("best_macro_f1", "steps", "epochs")}
+    assert set(logged(run)) >= {e["step"] for e in whole["history"] if "loss" in e}, "the log of the killed parts too"
