@@ -103,6 +103,9 @@ REFUSED = [
     (TrainConfig, {"max_cpu_hours": 0.0}, "--max-cpu-hours 0.0", "more than 0"),
     (TrainConfig, {"early_stopping_patience": 0}, "--early-stopping-patience 0", "at least 1"),
     (TrainConfig, {"max_length": 4}, "--max-length 4", "8 to 512"),
+    (TrainConfig, {"token_budget": 511}, "--token-budget 511 with --max-length 512", "at least --max-length"),
+    (TrainConfig, {"max_failures": -1}, "--max-failures -1", "at least 0"),
+    (TrainConfig, {"checkpoint_minutes": -1.0}, "--checkpoint-minutes -1.0", "at least 0"),
     (
         EvaluateConfig,
         {"input_hf_dataset": None},
@@ -214,7 +217,8 @@ def test_the_fields_that_the_hash_ignores_are_those_of_where_and_how() -> None:
     common = {field.name for field in dataclasses.fields(CommonConfig)}
     where = {"output_filename", "output_dir", "output_classify_file", "output", "run_dir", "target_hf_dataset"}
     push = {"hf_model_name", "wandb_output", "yes_publish"}
-    assert (common - {"seed"}) | where | push | {"block_rows", "explore_max_pairs"} == RUN_CONTROL
+    keeping = {"checkpoint_minutes", "max_failures"}
+    assert (common - {"seed"}) | where | push | {"block_rows", "explore_max_pairs"} | keeping == RUN_CONTROL
 
 
 @pytest.mark.parametrize("kind", [PrepareConfig, TrainConfig, EvaluateConfig, PredictConfig])

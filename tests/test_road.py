@@ -33,6 +33,8 @@ epochs = 8
 learning_rate = 2e-3
 device = "cpu"
 precision = "fp32"
+truncation = "head_tail"
+max_length = 12
 """)
     result = pipeline.run(RunConfig(config=str(folder / "run.toml"), run_dir=str(folder / "run")))
     return folder / "run", result
@@ -89,6 +91,7 @@ def test_the_model_folder_holds_what_inference_needs_and_no_pickle(trained):
     assert not [n for n in names if n.endswith((".bin", ".pt", ".pkl"))]
     config = json.loads((Path(trained) / "config.json").read_text())
     assert config["id2label"] == {"0": "billing", "1": "garden", "2": "kitchen", "3": "travel"}
+    assert config["raypipe_truncation"] == "head_tail"
     assert config["label2id"]["travel"] == 3 and config["problem_type"] == "single_label_classification"
 
 
@@ -98,6 +101,10 @@ def test_the_validation_share_comes_out_of_train(whole_run):
     train, test = (len(read_jsonl(folder / f"prepare/dataset_{s}.jsonl")) for s in ("train", "test"))
     assert run["rows"]["train"] + run["rows"]["validation"] == train and run["rows"]["test"] == test
     assert run["rows"]["validation"] == pytest.approx(0.1 * train, abs=3)
+    cut = run["truncation"]
+    assert cut["kind"] == "head_tail" and 0.05 * cut["rows"] < cut["rows_cut"] < cut["rows"] == run["rows"]["train"]
+    assert 0 < cut["tokens_cut"] < cut["tokens"] and "warning" in run["notices"][0] and "head_tail" in run["notices"][0]
+    assert run["batches"]["rows_of_a_step"] == pytest.approx(16, abs=1)
     assert run["dataset"]["fingerprint"] and run["seed"] == 42 and run["versions"]["torch"]
 
 

@@ -87,9 +87,9 @@ def new_classifier(
         id2label=dict(enumerate(labels)),
         label2id={label: i for i, label in enumerate(labels)},
         problem_type="single_label_classification",
-        raypipe_truncation=truncation,
         **where,
     )
+    config.raypipe_truncation = truncation
     set_seed(seed)
     fresh = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
     head = {k: v for k, v in fresh.state_dict().items() if not k.startswith(f"{fresh.base_model_prefix}.")}
@@ -169,7 +169,7 @@ def encode(
         if over:
             before, after = special.index(0), special[::-1].index(0)  # special tokens at both ends
             room = max_length - before - after
-            start = before + (room if truncation == "head" else room // HEAD_SHARE)
+            start = before + (room if truncation == "head" else -(-room // HEAD_SHARE))
             row = row[:start] + row[start + over :]
         ids.append(row)
         cut.append(over)

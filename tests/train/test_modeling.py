@@ -43,7 +43,27 @@ def test_half_precision_checkpoints_train_in_float32(tiny_model, tmp_path):
 def test_encode_cuts_and_says_so(tiny_model):
     tokenizer = modeling.load_tokenizer(Source(tiny_model), None)
     ids, cut = modeling.encode(tokenizer, ["short", "word " * 40, ""], max_length=16)
-    assert [len(row) for row in ids] == [3, 16, 2] and cut == [False, True, False]
+    assert [len(row) for row in ids] == [3, 16, 2] and cut == [0, 26, 0]
+
+
+def test_head_is_the_tokenizers_own_truncation_and_head_tail_that_of_sun_et_al(tiny_model):
+    tokenizer = modeling.load_tokenizer(Source(tiny_model), None)
+    texts = [" ".join(str(n) for n in range(count)) for count in (3, 14, 15, 700)] + ["[SEP] " * 30]
+    for max_length in (8, 16, 512):
+        ids, cut = modeling.encode(tokenizer, texts, max_length)
+        assert ids == tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
+        tails, same = modeling.encode(tokenizer, texts, max_length, "head_tail")
+        assert same == cut
+        for text, row in zip(texts, tails, strict=True):
+            words = tokenizer(text, add_special_tokens=False)["input_ids"]
+            room = max_length - 2
+            if len(words) > room:
+                head = -(-room // 4)
+                words = words[:head] + words[len(words) - (room - head) :]
+            assert row == [tokenizer.cls_token_id, *words, tokenizer.sep_token_id]
+    tails, _ = modeling.encode(tokenizer, texts, 512, "head_tail")
+    everything = tokenizer(texts[3], add_special_tokens=False)["input_ids"]
+    assert tails[3][1:-1] == everything[:128] + everything[-382:], "510 as in the paper"
 
 
 def test_parameters_are_counted_without_weights(tiny_model):

@@ -1,0 +1,41 @@
+"""Long texts are cut at inference as they were in training."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from conftest import sentences
+
+from raypipe.evaluate.predictor import Predictor
+from raypipe.hub import Source
+from raypipe.tokens import Secret
+from raypipe.train import modeling
+
+ROOM = 14  # of 16 tokens
+
+
+@pytest.mark.parametrize("truncation", ["head", "head_tail"])
+def test_the_predictor_cuts_as_the_model_says(tiny_model, tmp_path, truncation):
+    from transformers import AutoTokenizer
+
+    model = modeling.new_classifier(Source(tiny_model), ["a", "b", "c"], 1, None, truncation).eval()
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    texts = [" ".join([row["text"]] * (1 + place % 4)) for place, row in enumerate(sentences(20))]
+    predictor = Predictor(Source(str(tmp_path)), Secret(None), ROOM + 2, 3, None, False, 1, False)
+    none = pa.array([None] * len(texts), pa.string())
+    rows = pa.table(
+        {"order": range(len(texts)), "id": [str(n) for n in range(len(texts))], "text": texts, "label": none}
+    )
+    found = predictor(rows)
+    cut = []
+    for text, scores in zip(texts, found["scores"].to_pylist(), strict=True):
+        words = tokenizer(text, add_special_tokens=False)["input_ids"]
+        cut.append(len(words) > ROOM)
+        if cut[-1]:
+            words = words[:ROOM] if truncation == "head" else words[:4] + words[-10:]
+        with torch.inference_mode():
+            logits = model(torch.tensor([[tokenizer.cls_token_id, *words, tokenizer.sep_token_id]])).logits[0]
+        assert scores == pytest.approx(np.sort(logits.softmax(-1).numpy())[::-1], abs=1e-5)
+    assert found["cut"].to_pylist() == cut and 0 < sum(cut) < len(cut)
