@@ -18,11 +18,12 @@ HERE = Path(__file__).parent
 QUICK = {  # script: flags at a size of minutes
     "exactness": ["--thresholds", "0.8", "1.0"],
     "determinism": ["--runs", "6", "--kills", "2"],
+    "kills": ["--kills", "2"],
     "join": ["--rows", "20000", "--char-rows", "3000", "--short-rows", "20000", "--rounds", "3"],
     "dedup_peers": ["--rows", "5000", "--rounds", "3"],
     "script_vs_prepare": ["--rows", "5000", "--rounds", "3"],
 }
-LONG = ("exactness", "determinism", "join", "dedup_peers", "script_vs_prepare", "scale")
+LONG = ("exactness", "determinism", "kills", "join", "dedup_peers", "script_vs_prepare", "scale")
 
 
 def commands(options: argparse.Namespace) -> Iterator[list[str]]:
