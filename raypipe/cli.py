@@ -42,7 +42,7 @@ NOT_TOKENS = ("--token-pattern", "--allow-literal-token", "--no-allow-literal-to
 # Parts of the plan that this version does not have: refused by name, never ignored.
 LATER_COMMANDS = ("sweep", "audit")
 LATER_FLAGS = {
-    "prepare": ("--explore", "--license", "--yes-publish", "--corrections", "--dry-run"),
+    "prepare": ("--corrections", "--dry-run"),
     "train": ("--truncation", "--token-budget", "--attention", "--class-weights", "--dry-run"),
     "evaluate": ("--compare-with", "--precision", "--dry-run"),
     "run": ("--dry-run",),

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import arg
 
 from raypipe.errors import ConfigError
+from raypipe.schema import LICENSES
 
 DEFAULT_MODEL = "MoritzLaurer/deberta-v3-base-zeroshot-v1.1-all-33"
 
@@ -27,9 +28,11 @@ RUN_CONTROL = frozenset({"config", "address", "num_cpus", "wait_for_resources", 
     "output",
     "run_dir",
     "target_hf_dataset",
+    "yes_publish",
     "hf_model_name",
     "wandb_output",
     "block_rows",
+    "explore_max_pairs",
 }
 
 # What `run` and `demo` hand on to the stages that they start.
@@ -105,6 +108,10 @@ class PrepareConfig(CommonConfig):
     """Hugging Face token; HF_TOKEN or the Hub's own store serve without it."""
     target_hf_dataset: Annotated[str | None, arg(aliases=["-thf"])] = None
     """Dataset repository (user/name) or folder that receives train.csv, test.csv and the card."""
+    license: str | None = None
+    """License of the dataset for the card, as the Hub calls it, such as cc-by-4.0; other where its list lacks it."""
+    yes_publish: bool = False
+    """Push to a public repository that exists also rows that look like they hold e-mail, phone or card numbers."""
     labels_to_filter: tuple[str, ...] = ()
     """Labels whose rows leave."""
     label_map: str | None = None
@@ -135,6 +142,10 @@ class PrepareConfig(CommonConfig):
     """Earlier -o value, DIR/NAME.jsonl: its test rows stay in test or leave, and never enter train."""
     max_bad_fraction: float = 0.05
     """Share of unusable rows (bad JSON, no text, no label, empty text) above which nothing is written."""
+    explore: bool = False
+    """Only look: one join at 0.6, then a page on what each threshold would remove; writes no dataset."""
+    explore_max_pairs: int = 20_000_000
+    """Pairs of rows at 0.6 beyond which --explore stops with an error; each needs 200 bytes of the driver's memory."""
     block_rows: int = 50_000
     """Rows of one block of the reader and of the join; bounds a task's memory, never changes the result."""
 
@@ -152,6 +163,12 @@ class PrepareConfig(CommonConfig):
             f"--previous {self.previous!r}",
             "the -o value of an earlier set, DIR/NAME.jsonl",
         )
+        require(
+            self.license is None or self.license in LICENSES,
+            f"--license {self.license!r}",
+            "an identifier of huggingface.co/docs/hub/repositories-licenses",
+            nearest((self.license or "").lower(), LICENSES) or "--license other",
+        )
         fraction(self.reduce_majority_to, "--reduce-majority-to", one_allowed=True)
         fraction(self.similarity_threshold, "--similarity-threshold", one_allowed=True)
         fraction(self.test_fraction, "--test-fraction")
@@ -160,6 +177,13 @@ class PrepareConfig(CommonConfig):
         require(ratio is None or 1 <= ratio < math.inf, f"--max-class-ratio {ratio}", "at least 1")
         require(self.min_class_rows >= 1, f"--min-class-rows {self.min_class_rows}", "at least 1")
         require(self.block_rows >= 1, f"--block-rows {self.block_rows}", "at least 1")
+        require(self.explore_max_pairs >= 1, f"--explore-max-pairs {self.explore_max_pairs}", "at least 1")
+        require(
+            not (self.explore and self.target_hf_dataset),
+            "--explore with --target-hf-dataset",
+            "one of them: --explore makes no dataset",
+            "choose a threshold first, then prepare without --explore",
+        )
         low, high = self.ngram_range or (1, 1)
         require(1 <= low <= high, f"--ngram-range {low} {high}", "1 <= MIN <= MAX")
         if self.token_pattern is not None:

@@ -15,6 +15,7 @@ from raypipe.errors import ConfigError, StageError
 from raypipe.tokens import redact
 
 Kind = Literal["dataset", "model"]
+State = Literal["folder", "absent", "private", "public"]
 _REPOSITORY = re.compile(r"^(?:[\w][\w.-]*/)?[\w][\w.-]*$")
 _TRIES, _FIRST_WAIT_S = 5, 1.0
 T = TypeVar("T")
@@ -33,6 +34,26 @@ class Source:
 
     def __str__(self) -> str:
         return self.name if self.is_folder else f"{self.name}@{self.revision}"
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a push goes: a folder's path, or the full name of a repository and who sees it now."""
+
+    name: str
+    state: State
+
+
+@dataclass(frozen=True)
+class Push:
+    """A push that was done; ``commit`` is None for a folder."""
+
+    target: str
+    commit: str | None
+    url: str
+
+    def __str__(self) -> str:
+        return self.target if self.commit is None else f"{self.target}@{self.commit}"
 
 
 def is_repository(name: str) -> bool:
@@ -82,23 +103,33 @@ def fingerprint(source: Source) -> str:
     return digest.hexdigest()
 
 
-def check_target(target: str | None, kind: Kind, token: str | None) -> None:
-    """Refuse at the door a push that cannot work. Raises ConfigError."""
-    if target is None or not is_repository(target):
-        return
-    if "@" in target:
-        raise ConfigError(f"a push to {target}", "a repository without a revision")
+def check_target(name: str | None, kind: Kind, token: str | None, output: str) -> Target | None:
+    """Where a push to this name goes; what cannot work is refused at the door. Raises ConfigError.
+
+    ``output`` is the folder that the command is going to write.
+    """
+    if name is None:
+        return None
+    if not is_repository(name):
+        return Target(storage.absolute(name), "folder")
+    if "@" in name:
+        raise ConfigError(f"a push to {name}", "a repository without a revision")
+    if f"{output}/".startswith(f"{storage.absolute(name)}/"):  # it would be a folder's name by the time of the push
+        raise ConfigError(f"{name} as a repository and as a folder of the output", "two names", "another output folder")
     if not token:
         raise ConfigError(
-            f"a push to the {kind} repository {target} without a token",
+            f"a push to the {kind} repository {name} without a token",
             "a Hugging Face token",
             "set HF_TOKEN, log in with `hf auth login`, or name a folder",
-        ) from None
+        )
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
+    api = HfApi(token=token)
     try:
-        HfApi(token=token).whoami()
+        account = api.whoami()
+        full = name if "/" in name else f"{account['name']}/{name}"
+        state = _state(api, full, kind)
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", None)
         if status in (401, 403):
@@ -107,20 +138,33 @@ def check_target(target: str | None, kind: Kind, token: str | None) -> None:
                 "a valid Hugging Face token",
                 "create one with write access under Settings, Access Tokens",
             ) from None
-        raise ConfigError(f"the Hub answers {status} to a look at the token", "a working Hub", "try later") from None
+        raise ConfigError(f"the Hub answers {status} to a look at {name}", "a working Hub", "try later") from None
     except _unreachable() as error:
         raise ConfigError(
             f"the Hub cannot be reached: {redact(_first_line(error))}",
             "a reachable Hub",
             "check the network and HF_ENDPOINT, or name a folder as the target",
         ) from None
+    if account.get("auth", {}).get("accessToken", {}).get("role") == "read":  # other roles show at the push
+        raise ConfigError(f"a push to {full} with a token that only reads", "a token with write access")
+    return Target(full, state)
 
 
-def push(folder: str, target: str, kind: Kind, token: str | None, message: str) -> str:
+def refreshed(target: Target, kind: Kind, token: str | None) -> Target:
+    """The target as it is now: hours may lie between the door and the push. Raises StageError."""
+    if target.state == "folder":
+        return target
+    from huggingface_hub import HfApi
+
+    return Target(target.name, _retried(lambda: _state(HfApi(token=token), target.name, kind), target.name))
+
+
+def push(folder: str, target: str, kind: Kind, token: str | None, message: str) -> Push:
     """Send a folder's files to a repository in one commit (created private if new), or copy them to a folder.
 
-    ``folder`` may be an address; its files then pass through a temporary folder.
-    Returns ``user/name@commit``, or the folder's path. Tries again on transient errors; raises StageError.
+    ``folder`` may be an address; its files then pass through a temporary folder. Files that the repository has
+    already are not sent again; where it has all of them, its present commit is the answer.
+    Tries again on transient errors; raises StageError.
     """
     if storage.is_uri(folder):
         with tempfile.TemporaryDirectory() as local:
@@ -129,18 +173,30 @@ def push(folder: str, target: str, kind: Kind, token: str | None, message: str) 
     if not is_repository(target):
         path = storage.absolute(target)
         storage.upload(folder, path)
-        return path
+        return Push(path, None, path)
     from huggingface_hub import CommitOperationAdd, HfApi
 
     api = HfApi(token=token)
-    _retried(lambda: api.create_repo(target, repo_type=kind, private=True, exist_ok=True), target)
+    created = _retried(lambda: api.create_repo(target, repo_type=kind, private=True, exist_ok=True), target)
     files = sorted(p for p in Path(folder).rglob("*") if p.is_file())
 
     def commit() -> Any:  # operations remember that they were uploaded, so each try needs fresh ones
         operations = [CommitOperationAdd(p.relative_to(folder).as_posix(), p) for p in files]
-        return api.create_commit(target, operations, commit_message=message, repo_type=kind)
+        return api.create_commit(created.repo_id, operations, commit_message=message, repo_type=kind)
 
-    return f"{target}@{_retried(commit, target).oid}"
+    done = _retried(commit, target)
+    return Push(created.repo_id, done.oid, str(done.commit_url))
+
+
+def _state(api: Any, repository: str, kind: Kind) -> State:
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    try:
+        return "private" if api.repo_info(repository, repo_type=kind).private else "public"
+    except GatedRepoError:  # everybody sees that it is there, and many may read it
+        return "public"
+    except RepositoryNotFoundError:
+        return "absent"
 
 
 def _retried(call: Callable[[], T], target: str) -> T:
@@ -149,12 +205,14 @@ def _retried(call: Callable[[], T], target: str) -> T:
     for attempt in range(_TRIES):
         try:
             return call()
-        except (HfHubHTTPError, *_unreachable()) as error:
-            status = getattr(getattr(error, "response", None), "status_code", None)
-            transient = status is None or status == 429 or status >= 500
+        except (HfHubHTTPError, RuntimeError, *_unreachable()) as error:
+            # The client says RuntimeError of a large file that did not arrive; what happened is its cause.
+            fault = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
+            status = getattr(getattr(fault, "response", None), "status_code", None)
+            transient = status is None or status in (408, 409, 412, 429) or status >= 500
             if not transient or attempt == _TRIES - 1:
                 raise StageError(
-                    f"the push to {target} failed: {redact(_first_line(error))}",
+                    f"the push to {target} failed: {redact(_first_line(fault))}",
                     "a Hub that accepts it",
                     "the local outputs are complete; repeat with --resume",
                 ) from None

@@ -55,11 +55,12 @@ def require_shared(*paths: str | None) -> None:
     """Refuse a local path on a cluster of several machines, whose workers would not see it."""
     import ray
 
-    hosts = {node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
+    # By name and address: machines made from one image can share a name.
+    machines = {(node["NodeManagerHostname"], node["NodeManagerAddress"]) for node in ray.nodes() if node["Alive"]}
     for path in paths:
-        if path is not None and not storage.is_uri(path) and len(hosts) > 1:
+        if path is not None and not storage.is_uri(path) and len(machines) > 1:
             raise ConfigError(
-                f"the local path {path} on a cluster of {len(hosts)} machines",
+                f"the local path {path} on a cluster of {len(machines)} machines",
                 "a path that all machines see",
                 "use an s3:// or gs:// address",
             )

@@ -1,6 +1,7 @@
 """Files by local path or URI (s3://, gs://, ...), through fsspec; outputs that are either whole or absent."""
 
 import contextlib
+import fnmatch
 import glob
 import hashlib
 import os
@@ -17,11 +18,13 @@ from fsspec.core import url_to_fs
 from raypipe.errors import ConfigError
 
 _URI = re.compile(r"^[a-z][a-z0-9+.-]+://")
+_LOCAL = re.compile(r"^(?:file|local)://")
+_OBJECT_STORES = ("s3://", "s3a://", "gs://", "gcs://")
 
 
 def is_uri(path: str) -> bool:
-    """Whether the path is an address such as s3://bucket/key."""
-    return bool(_URI.match(path))
+    """Whether the path is an address such as s3://bucket/key, and not a local one (file://)."""
+    return bool(_URI.match(path)) and not _LOCAL.match(path)
 
 
 def join(folder: str, name: str) -> str:
@@ -36,16 +39,40 @@ def parent(path: str) -> str:
 
 def absolute(path: str) -> str:
     """The absolute form of a local path; an address stays as it is."""
-    return path if is_uri(path) else os.path.abspath(os.path.expanduser(path))
+    return path.rstrip("/") if is_uri(path) else os.path.abspath(os.path.expanduser(_LOCAL.sub("", path)))
 
 
 def filesystem(path: str) -> tuple[Any, str]:
-    """The fsspec file system of a path, and the path on it. Raises ConfigError where its library is missing."""
+    """The fsspec file system of a path, and the path on it. Raises ConfigError where its library is missing.
+
+    It keeps no listings: s3fs and gcsfs would go on to answer from an old one, whatever others wrote since.
+    """
     try:
-        return url_to_fs(path)
+        return url_to_fs(path, use_listings_cache=False) if is_uri(path) else url_to_fs(path)
     except (ImportError, ValueError) as error:
         remedy = "pip install 'raypipe[s3]'" if path.startswith("s3:") else "install the fsspec library for it"
         raise ConfigError(f"cannot open {path}: {error}", "a supported address", remedy) from None
+
+
+def check_reachable(*paths: str | None) -> None:
+    """Refuse an address whose bucket is not there or may not be seen. Raises ConfigError."""
+    for path in paths:
+        if path is None or not path.startswith(_OBJECT_STORES):
+            continue
+        fs, inner = filesystem(path)
+        bucket = inner.split("/")[0]
+        try:
+            found = fs.exists(bucket)
+        except Exception as error:  # each store has its own; none of them is worth a traceback
+            raise ConfigError(
+                f"{path} cannot be reached: {type(error).__name__}", "credentials and a network"
+            ) from None
+        if not found:
+            raise ConfigError(
+                f"no bucket {bucket} for {path}, or no right to see it",
+                "an existing bucket",
+                "check its name, region and endpoint, and the credentials of this machine",
+            )
 
 
 def exists(path: str) -> bool:
@@ -76,8 +103,11 @@ def write_text(path: str, text: str) -> None:
 def writing(path: str) -> Iterator[Any]:
     """A binary file to write that appears when the block ends, or not at all."""
     if is_uri(path):
-        with fsspec.open(path, "wb") as file:  # an object appears when it is closed
+        fs, inner = filesystem(path)
+        with tempfile.NamedTemporaryFile(prefix="raypipe-") as file:  # closing a remote file would keep half of it
             yield file
+            file.flush()
+            fs.put_file(file.name, inner)
         return
     os.makedirs(parent(path), exist_ok=True)
     part = f"{path}.{os.getpid()}.part"  # two tries of one task must not write into each other
@@ -99,16 +129,40 @@ def sha256(path: str) -> str:
 
 
 def match(folder: str, pattern: str) -> list[str]:
-    """Paths of the files under the folder that fit the pattern, relative and POSIX, sorted by code point."""
+    """Paths of the files under the folder that fit the pattern, relative and POSIX, sorted by code point.
+
+    The same for local folders and for addresses: ** is any number of folders, and a star takes no leading dot.
+    """
     if is_uri(folder):
-        fs, root = filesystem(folder)
-        found = [p[len(root.rstrip("/")) + 1 :] for p in fs.glob(f"{root.rstrip('/')}/{pattern}")]
-        return sorted(p for p in found if fs.isfile(f"{root.rstrip('/')}/{p}"))
+        return _match_remote(folder, pattern)
     literal = Path(folder, pattern)
     if literal.is_file():  # a name with brackets or stars in it is a name first
         return [Path(pattern).as_posix()]
     found = glob.glob(pattern, root_dir=folder, recursive=True)
     return sorted(Path(p).as_posix() for p in found if Path(folder, p).is_file())
+
+
+def _match_remote(folder: str, pattern: str) -> list[str]:
+    fs, root = filesystem(folder)
+    root = root.rstrip("/")
+    if fs.isfile(f"{root}/{pattern}"):
+        return [pattern]
+    parts = pattern.split("/")
+    # Only what the pattern can reach is listed: below its folders without stars, and no deeper than it goes.
+    fixed = next((n for n, part in enumerate(parts[:-1]) if glob.has_magic(part)), len(parts) - 1)
+    found = fs.find("/".join([root, *parts[:fixed]]), maxdepth=None if "**" in parts else len(parts) - fixed)
+    names = [path[len(root) + 1 :] for path in found if not path.endswith("/")]  # a key with "/" stands for a folder
+    return sorted(name for name in names if _fits(name.split("/"), parts))
+
+
+def _fits(names: list[str], parts: list[str]) -> bool:
+    """Whether a path fits a pattern, both cut at their slashes, by the rules of Python's glob."""
+    if not parts or not names:
+        return not names and all(part == "**" for part in parts)
+    if parts[0] == "**":
+        return _fits(names, parts[1:]) or (not names[0].startswith(".") and _fits(names[1:], parts))
+    hidden = names[0].startswith(".") and not parts[0].startswith(".")
+    return not hidden and fnmatch.fnmatchcase(names[0], parts[0]) and _fits(names[1:], parts[1:])
 
 
 @contextlib.contextmanager
@@ -140,12 +194,13 @@ def staged(folder: str, mark: str, names: list[str]) -> Iterator[str]:
 
 
 def upload(source: str, target: str) -> None:
-    """Copy a local file or folder to a path or URI."""
+    """Copy a local file, or what a local folder holds, to a path or address."""
     if is_uri(target):
         fs, inner = filesystem(target)
-        if os.path.isdir(source):  # with the slashes its content goes there, also where the folder exists already
-            source, inner = source.rstrip("/") + "/", inner.rstrip("/") + "/"
-        fs.put(source, inner, recursive=os.path.isdir(source))
+        files = [Path(source)] if os.path.isfile(source) else sorted(p for p in Path(source).rglob("*") if p.is_file())
+        for file in files:  # one by one under its own name: put() would nest a folder in one that exists
+            tail = file.relative_to(source).as_posix()
+            fs.put_file(str(file), inner if tail == "." else f"{inner.rstrip('/')}/{tail}")
     elif os.path.isdir(source):
         shutil.copytree(source, target, dirs_exist_ok=True)
     else:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,12 @@ import pytest
 
 os.environ |= {"HF_HUB_DISABLE_XET": "1", "WANDB_MODE": "offline", "TOKENIZERS_PARALLELISM": "false"}
 os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "RAY_TRAIN_ENABLE_PRINT_PATCH": "0"}
+# The object store of the fixture ``s3``: in the environment before any Ray starts, so that workers find it as well.
+with socket.socket() as _free:
+    _free.bind(("127.0.0.1", 0))
+    S3_PORT = _free.getsockname()[1]
+os.environ |= {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{S3_PORT}", "AWS_DEFAULT_REGION": "us-east-1"}
+os.environ |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 for name in ("HF_TOKEN", "WANDB_API_KEY", "RAY_ADDRESS"):
     os.environ.pop(name, None)
 
@@ -61,6 +68,33 @@ def local_ray() -> Iterator[None]:
     quiet_data()
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[None]:
+    import logging
+
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=S3_PORT, verbose=False)
+    server.start()
+    yield
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: None) -> Iterator[str]:
+    """The address of a bucket of its own for the test, on a real S3 server that lives in this process."""
+    import uuid
+
+    import s3fs
+
+    bucket = f"raypipe-{uuid.uuid4().hex[:12]}"
+    store = s3fs.S3FileSystem(use_listings_cache=False)
+    store.mkdir(bucket)
+    yield f"s3://{bucket}"
+    store.rm(bucket, recursive=True)
 
 
 @pytest.fixture(scope="session")

@@ -115,7 +115,8 @@ def test_errors_have_one_message_and_exit_code_2(tmp_path):
         (["--similarity-threshold", "0"], ["--similarity-threshold 0.0", "> 0"]),
         (["-t", "txt"], ["'txt'", "did you mean 'text'"]),
         (["-thf", "user/dataset"], ["user/dataset", "without a token", "HF_TOKEN"]),
-        (["--explore"], ["has no --explore"]),
+        (["--corrections"], ["has no --corrections"]),
+        (["--explore", "-thf", "./published"], ["--explore with --target-hf-dataset", "one of them"]),
         (["--config", "missing.toml"], ["missing.toml"]),
     ):
         done = run([*common, *more], tmp_path)

@@ -61,6 +61,8 @@ REFUSED = [
     (PrepareConfig, {"max_class_ratio": INF}, "--max-class-ratio inf", "at least 1"),
     (PrepareConfig, {"min_class_rows": 0}, "--min-class-rows 0", "at least 1"),
     (PrepareConfig, {"block_rows": 0}, "--block-rows 0", "at least 1"),
+    (PrepareConfig, {"explore_max_pairs": 0}, "--explore-max-pairs 0", "at least 1"),
+    (PrepareConfig, {"explore": True, "target_hf_dataset": "a/b"}, "--explore with --target-hf-dataset", "one of them"),
     (PrepareConfig, {"ngram_range": (0, 1)}, "--ngram-range 0 1", "1 <= MIN <= MAX"),
     (PrepareConfig, {"ngram_range": (3, 2)}, "--ngram-range 3 2", "1 <= MIN <= MAX"),
     (
@@ -211,7 +213,8 @@ def test_the_hash_follows_each_deciding_field_and_no_other(kind: type[CommonConf
 def test_the_fields_that_the_hash_ignores_are_those_of_where_and_how() -> None:
     common = {field.name for field in dataclasses.fields(CommonConfig)}
     where = {"output_filename", "output_dir", "output_classify_file", "output", "run_dir", "target_hf_dataset"}
-    assert (common - {"seed"}) | where | {"hf_model_name", "wandb_output", "block_rows"} == RUN_CONTROL
+    push = {"hf_model_name", "wandb_output", "yes_publish"}
+    assert (common - {"seed"}) | where | push | {"block_rows", "explore_max_pairs"} == RUN_CONTROL
 
 
 @pytest.mark.parametrize("kind", [PrepareConfig, TrainConfig, EvaluateConfig, PredictConfig])

@@ -1,8 +1,5 @@
 """Names to folders, repositories and commits; pushes that survive a moody Hub, with the real client on loopback."""
 
-import subprocess
-import sys
-
 import pytest
 from hub_server import HubServer
 
@@ -52,9 +49,10 @@ def test_which_names_are_repositories(name, meant, tmp_path, monkeypatch):
 
 
 def test_a_push_is_one_commit_to_a_private_repository(server, folder):
-    where = hub.push(str(folder), "user/set", "dataset", TOKEN, "message")
+    done = hub.push(str(folder), "user/set", "dataset", TOKEN, "message")
     repository = server.repos["dataset", "user/set"]
-    assert repository.private and where == f"user/set@{repository.commits[-1].sha}"
+    assert repository.private and str(done) == f"user/set@{repository.commits[-1].sha}"
+    assert done.url == f"{server.url}/datasets/user/set/commit/{done.commit}"
     assert repository.commits[-1].files["train.csv"] == (folder / "train.csv").read_bytes()
     assert sum(method == "POST" and "/commit/" in path for method, path in server.requests) == 1
     assert hub.resolve("user/set", "dataset", TOKEN) == hub.Source("user/set", repository.commits[-1].sha)
@@ -63,8 +61,8 @@ def test_a_push_is_one_commit_to_a_private_repository(server, folder):
 @pytest.mark.parametrize("status", [500, 429, 503])
 def test_a_push_is_tried_again_on_transient_errors(server, folder, status):
     server.fail_next(2, status=status, match="/commit/")
-    where = hub.push(str(folder), "user/set", "dataset", TOKEN, "message")
-    assert where.endswith(server.repos["dataset", "user/set"].commits[-1].sha)
+    done = hub.push(str(folder), "user/set", "dataset", TOKEN, "message")
+    assert done.commit == server.repos["dataset", "user/set"].commits[-1].sha
 
 
 def test_a_push_that_cannot_work_ends_in_one_clear_error(server, folder):
@@ -75,18 +73,29 @@ def test_a_push_that_cannot_work_ends_in_one_clear_error(server, folder):
 
 
 def test_a_push_to_a_folder_copies(folder, tmp_path):
-    assert hub.push(str(folder), str(tmp_path / "copy"), "dataset", None, "message") == str(tmp_path / "copy")
+    assert str(hub.push(str(folder), str(tmp_path / "copy"), "dataset", None, "message")) == str(tmp_path / "copy")
     assert (tmp_path / "copy" / "train.csv").read_bytes() == (folder / "train.csv").read_bytes()
 
 
-def test_targets_are_checked_at_the_door(server, tmp_path):
-    hub.check_target("user/set", "dataset", TOKEN)
-    hub.check_target(str(tmp_path), "dataset", None)
+def test_targets_are_checked_at_the_door(server, folder, tmp_path, monkeypatch):
+    assert hub.check_target(None, "dataset", TOKEN, "/out") is None
+    assert hub.check_target("user/set", "dataset", TOKEN, "/out") == hub.Target("user/set", "absent")
+    assert hub.check_target("set", "dataset", TOKEN, "/out") == hub.Target("user/set", "absent"), "the token's own user"
+    assert hub.check_target(str(tmp_path), "dataset", None, "/out") == hub.Target(str(tmp_path), "folder")
+    hub.push(str(folder), "user/set", "dataset", TOKEN, "message")
+    target = hub.check_target("user/set", "dataset", TOKEN, "/out")
+    assert target == hub.Target("user/set", "private")
+    server.repos["dataset", "user/set"].private = False
+    assert hub.refreshed(target, "dataset", TOKEN).state == "public"
     with pytest.raises(ConfigError, match="without a token"):
-        hub.check_target("user/set", "dataset", None)
+        hub.check_target("user/set", "dataset", None, "/out")
     with pytest.raises(ConfigError, match="does not know this token") as refusal:
-        hub.check_target("user/set", "dataset", "hf_anUNKNOWNtoken")
+        hub.check_target("user/set", "dataset", "hf_anUNKNOWNtoken", "/out")
     assert "hf_anUNKNOWNtoken" not in str(refusal.value)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="as a folder of the output"):
+        hub.check_target("me/data", "dataset", TOKEN, str(tmp_path / "me" / "data" / "set_dataset"))
+    assert hub.check_target("me/data", "dataset", TOKEN, str(tmp_path / "me" / "data-2")).state == "absent"
 
 
 def test_sources_that_lead_nowhere(server, folder, tmp_path):
@@ -108,7 +117,7 @@ def test_a_hub_that_cannot_be_reached_is_one_clear_error(server, folder, monkeyp
     with pytest.raises(ConfigError, match="does not answer"):
         hub.resolve("user/set", "dataset", TOKEN)
     with pytest.raises(ConfigError, match="cannot be reached"):
-        hub.check_target("user/set", "dataset", TOKEN)
+        hub.check_target("user/set", "dataset", TOKEN, "/out")
     with pytest.raises(StageError, match="push to user/set failed"):
         hub.push(str(folder), "user/set", "dataset", TOKEN, "message")
 
@@ -122,45 +131,3 @@ def test_a_second_push_to_an_address_does_not_nest(folder):
         "set/train.csv",
         "set/README.md",
     }
-
-
-def test_what_load_dataset_gives_back_is_what_was_prepared(server, folder, tmp_path):
-    """The card's YAML makes the real `datasets` client read "NA", "null" and "0" as the strings they are."""
-    from raypipe.report.cards import dataset_card
-
-    report = {
-        "splits": {"train": 3, "test": 1},
-        "classes": {"NA": {"train": 2, "test": 1}, "0": {"train": 1, "test": 0}},
-        "rows_in": 4,
-        "kept": 4,
-        "removed": {},
-        "analyzer": "word n-grams 1 to 1",
-        "config": {"similarity_threshold": 0.9, "seed": 42},
-        "config_hash": "0" * 16,
-    }
-    (folder / "README.md").write_text(dataset_card(report))
-    header = '"text","label","id","weight"\n'
-    odd = '" x ""q"", 🙂\n\nz","0","f:3","1.0"\n'
-    (folder / "train.csv").write_text(header + '"NA","0","f:1","1.0"\n"null","NA","f:2","2.5"\n' + odd)
-    (folder / "test.csv").write_text(header + '"0","NA","f:4","1.0"\n')
-    hub.push(str(folder), "user/exact", "dataset", TOKEN, "message")
-    code = (
-        "from raypipe import splits\n"
-        f"s = splits.load('user/exact', 'text', 'label', {TOKEN!r})\n"
-        "assert s.train.text.tolist() == ['NA', 'null', ' x \"q\", 🙂\\n\\nz'], s.train\n"
-        "assert s.train.label.tolist() == ['0', 'NA', '0'] and s.test.text.tolist() == ['0']\n"
-        "assert s.train.id.tolist() == ['f:1', 'f:2', 'f:3'] and s.train.weight.tolist() == [1.0, 2.5, 1.0]\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        timeout=200,
-        env={
-            "HF_ENDPOINT": server.url,
-            "HF_HOME": str(tmp_path / "hf"),
-            "HF_HUB_DISABLE_XET": "1",
-            "PATH": "/usr/bin:/bin",
-        },
-    )
-    assert done.returncode == 0, done.stderr[-2000:]

@@ -54,6 +54,8 @@ def keep_join(rows: sp.csr_matrix, threshold: float, text: np.ndarray, blocked: 
 def _join(
     queries: sp.csr_matrix, rows: sp.csr_matrix, threshold: float, mode: int, text: np.ndarray, blocked: np.ndarray
 ) -> tuple[np.ndarray, ...]:
+    if not (queries.has_sorted_indices and rows.has_sorted_indices):
+        queries, rows = queries.sorted_indices(), rows.sorted_indices()
     low, columns = threshold - TOLERANCE, rows.shape[1]
     longest = max(np.diff(queries.indptr).max(initial=0), np.diff(rows.indptr).max(initial=0))
     slack = (longest + dense_join.MOST_DENSE + 8) * ROUNDING

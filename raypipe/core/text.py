@@ -6,7 +6,7 @@ import unicodedata
 
 _NOT_ASCII_LETTERS = bytes(c for c in range(128) if not chr(c).isalpha())
 # Scripts written without spaces between words: Thai, Lao, Tibetan, Myanmar, Khmer, kana, CJK ideographs.
-_UNSPACED = re.compile(
+UNSPACED = re.compile(
     "[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
 )
@@ -27,4 +27,4 @@ def letters(text: str) -> tuple[int, int]:
     """How many letters the text has, and how many of them belong to scripts without spaces."""
     if text.isascii():
         return len(text.encode().translate(None, _NOT_ASCII_LETTERS)), 0
-    return sum(map(str.isalpha, text)), sum(c.isalpha() for c in _UNSPACED.findall(text))
+    return sum(map(str.isalpha, text)), sum(c.isalpha() for c in UNSPACED.findall(text))

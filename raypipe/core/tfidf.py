@@ -22,6 +22,9 @@ class Analyzer:
     ngram_range: tuple[int, int] = (1, 1)
     token_pattern: str | None = None
 
+    def __str__(self) -> str:
+        return f"{self.kind} n-grams {self.ngram_range[0]} to {self.ngram_range[1]}"
+
 
 @dataclass(frozen=True)
 class TermCounts:

@@ -12,7 +12,7 @@ from raypipe.core import keep, similarity, tfidf
 from raypipe.core.keep import Nearest
 from raypipe.data import ingest
 from raypipe.data.table import Table, row_id
-from raypipe.data.tasks import Arrays, Graph, Work, in_order, packed, unpacked, window
+from raypipe.data.tasks import Arrays, Graph, Work, in_order, packed, unpacked
 from raypipe.data.vectorise import Vectors, arrays_of, matrix_of
 
 _ROWS = 20_000  # rows of a block of the other file
@@ -29,7 +29,7 @@ def decontaminate(
     foreign = ingest.ingest(folder, files, text_column, None, _ROWS).to_arrow_refs()
     count = ray.remote(num_returns=2)(_count)
     counted = [count.remote(block, vectors.analyzer) for block in foreign]
-    summaries = list(in_order("decontaminate", lambda i: counted[i][1], len(counted), window()))
+    summaries = list(in_order("decontaminate", lambda i: counted[i][1], len(counted)))
     places = np.concatenate([np.empty((0, 3), np.int64), *(s["places"] for s in summaries)])  # order, key high, key low
     starts = np.cumsum([0, *(len(s["places"]) for s in summaries)])
     nearest = Nearest(len(table.order))  # rows of the other files numbered by their place

@@ -93,6 +93,7 @@ def _kept(path: str, made: Iterator[pa.Table]) -> Iterator[pa.Table]:
         with fsspec.open(path, "rb") as file, pa.ipc.open_stream(file) as reader:
             for batch in reader:
                 yield pa.Table.from_batches([batch])
+        yield SCHEMA.empty_table()
     else:
         with storage.writing(path) as file, pa.ipc.new_stream(file, SCHEMA) as writer:
             for table in made:
@@ -265,8 +266,7 @@ def _tables(rows: Iterable[Record], file: int, block_rows: int) -> Iterator[pa.T
         if len(block) >= block_rows or characters >= BLOCK_CHARACTERS:
             yield _table(block)
             block, characters = [], 0
-    if block:
-        yield _table(block)
+    yield _table(block)  # also where it is empty: Ray Data wants the columns of every piece
 
 
 def _table(block: list[tuple[Any, ...]]) -> pa.Table:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,26 @@ _NUMBERS = ("order", "key_high", "key_low", "letters", "unspaced")
 _NO_ROWS = np.empty(0, np.int64)
 
 
+@dataclass(frozen=True)
+class Shard:
+    """Consecutive rows of one ingested block: what one task works on."""
+
+    block: "ray.ObjectRef"  # of an Arrow table with the columns of ingest.SCHEMA
+    offset: int  # the shard's first row in the block
+    first: int  # the same row's number in the table
+    rows: int
+
+    def numbers(self) -> np.ndarray:
+        """The table's row numbers of the shard's rows."""
+        return np.arange(self.first, self.first + self.rows)
+
+
 @dataclass
 class Table:
     """One entry a row, in file order; a stage removes rows by giving them a reason."""
 
     files: list[str]
-    blocks: list["ray.ObjectRef"]  # the ingested rows with their texts, as Arrow tables in file order
-    starts: np.ndarray  # (blocks + 1,) the first row of each block
+    shards: list["Shard"]  # where the texts are, in file order
     order: np.ndarray  # (rows,) int64
     names: list[str]  # label texts
     label: np.ndarray  # (rows,) codes into names, -1 where there is none
@@ -54,7 +68,7 @@ class Table:
         self.side = np.full(rows, REMOVED, np.int8)
 
     @classmethod
-    def of(cls, dataset: "ray.data.Dataset", files: list[str]) -> "Table":
+    def of(cls, dataset: "ray.data.Dataset", files: list[str], shard_rows: int) -> "Table":
         """Gather everything but the texts from the ingested blocks. Raises StageError where they are out of order."""
         blocks = dataset.to_arrow_refs()
         digests = ray.get([ray.remote(_digest).remote(block) for block in blocks])
@@ -67,8 +81,7 @@ class Table:
         label = np.concatenate([_NO_ROWS, *labels])
         return cls(
             files=files,
-            blocks=blocks,
-            starts=np.cumsum([0, *(len(d["order"]) for d in digests)]),
+            shards=_shards(blocks, [len(d["order"]) for d in digests], shard_rows),
             names=names,
             label=label,
             raw_label=label.copy(),
@@ -77,10 +90,6 @@ class Table:
             ingest_details=[detail for d in digests for detail in d["details"]],
             **numbers,  # type: ignore[arg-type]
         )
-
-    def rows_of_blocks(self) -> list[np.ndarray]:
-        """Numbers of the rows of each block."""
-        return [np.arange(a, b) for a, b in zip(self.starts[:-1], self.starts[1:], strict=True)]
 
     @property
     def is_alive(self) -> np.ndarray:
@@ -122,6 +131,17 @@ class Table:
         """How many rows left for each reason that occurred, in the order of the stages."""
         counts = np.bincount(self.reason[self.reason != _STAYS], minlength=len(schema.REASONS))
         return {reason: int(n) for reason, n in zip(schema.REASONS, counts, strict=True) if n}
+
+
+def _shards(blocks: list["ray.ObjectRef"], sizes: list[int], shard_rows: int) -> list[Shard]:
+    """Blocks of more than ``shard_rows`` rows in even shares."""
+    shards, first = [], 0
+    for block, size in zip(blocks, sizes, strict=True):
+        pieces = -(-size // shard_rows)
+        cuts = [size * piece // pieces for piece in range(pieces + 1)] if size else []
+        shards += [Shard(block, a, first + a, b - a) for a, b in pairwise(cuts)]
+        first += size
+    return shards
 
 
 def _digest(block: pa.Table) -> dict[str, Any]:

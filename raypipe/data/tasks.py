@@ -9,6 +9,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -46,9 +47,9 @@ class Work:
         return storage.join(self.folder, f"{name}.{ending}")
 
 
-def in_order(stage: str, submit: Callable[[int], Any], total: int, window: int) -> Iterator[Any]:
-    """The results of tasks 0 to total - 1, in order, with at most ``window`` of them under way or waiting."""
-    progress = Progress(stage, total)
+def in_order(stage: str, submit: Callable[[int], Any], total: int) -> Iterator[Any]:
+    """The results of tasks 0 to total - 1, in order, a bounded number of them under way or waiting."""
+    progress, window = Progress(stage, total), tasks_at_once()
     running: dict[int, Any] = {}
     started = 0
     for number in range(total):
@@ -59,7 +60,7 @@ def in_order(stage: str, submit: Callable[[int], Any], total: int, window: int) 
         progress.step()
 
 
-def window() -> int:
+def tasks_at_once() -> int:
     """How many tasks to have under way: enough to keep all CPUs busy, few enough to bound what waits in memory."""
     return 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
 
@@ -79,7 +80,7 @@ class Graph:
     def run(self) -> None:
         """Until nothing is ready or running; ``done`` may add more."""
         running: dict[Any, Callable[[Any], None]] = {}
-        room = window()
+        room = tasks_at_once()
         while self._ready or running:
             self._ready.sort(key=lambda entry: entry[0], reverse=True)
             while self._ready and len(running) < room:
@@ -129,13 +130,13 @@ def _read(path: str, parts: int) -> Any:
 
 
 def packed(texts: Iterable[str]) -> Arrays:
-    """Texts as two arrays: their UTF-8 bytes one after another, and where each ends."""
+    """Texts as two arrays: their UTF-8 bytes one after another, and where each starts and the last ends."""
     encoded = [text.encode("utf8", "surrogatepass") for text in texts]
-    ends = np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)))
-    return {"bytes": np.frombuffer(b"".join(encoded), np.uint8), "ends": ends}
+    bounds = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+    return {"bytes": np.frombuffer(b"".join(encoded), np.uint8), "bounds": bounds}
 
 
 def unpacked(arrays: Arrays) -> list[str]:
     """What ``packed`` took."""
-    whole, ends = arrays["bytes"].tobytes(), arrays["ends"].tolist()
-    return [whole[a:b].decode("utf8", "surrogatepass") for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+    whole = arrays["bytes"].tobytes()
+    return [whole[a:b].decode("utf8", "surrogatepass") for a, b in pairwise(arrays["bounds"].tolist())]

@@ -15,7 +15,7 @@ from raypipe.config import PrepareConfig
 from raypipe.core import tfidf
 from raypipe.core.tfidf import Analyzer
 from raypipe.data.table import Table
-from raypipe.data.tasks import Arrays, Work, in_order, packed, unpacked, window
+from raypipe.data.tasks import Arrays, Work, in_order, packed, unpacked
 from raypipe.errors import ConfigError
 
 UNSPACED_SHARE = 0.1  # more than this share of letters in scripts without spaces: the word analyzer cannot work
@@ -52,19 +52,17 @@ def choose_analyzer(table: Table, config: PrepareConfig) -> Analyzer:
 
 def vectorise(table: Table, analyzer: Analyzer, work: Work) -> Vectors:
     """Fit on all rows that are alive and transform them; each text is tokenised once."""
-    rows = [block[table.is_alive[block]] for block in table.rows_of_blocks()]
-    starts = table.starts.tolist()
+    rows = [numbers[table.is_alive[numbers]] for numbers in (shard.numbers() for shard in table.shards)]
     vocabulary, counted, numbers, entries, featureless = tfidf.Vocabulary(), [], [], [], []
 
-    def count(shard: int) -> "ray.ObjectRef":
-        positions = rows[shard] - starts[shard]
-        counts, summary = work.submit(
-            f"count/{shard:05d}", count_block, table.blocks[shard], positions, analyzer, parts=2
-        )
+    def count(number: int) -> "ray.ObjectRef":
+        shard = table.shards[number]
+        positions = rows[number] - shard.first + shard.offset
+        counts, summary = work.submit(f"count/{number:05d}", count_block, shard.block, positions, analyzer, parts=2)
         counted.append(counts)
         return summary
 
-    for shard, summary in enumerate(in_order("count", count, len(rows), window())):
+    for shard, summary in enumerate(in_order("count", count, len(rows))):
         numbers.append(vocabulary.add(unpacked(summary), summary["frequency"]))
         featureless.append(rows[shard][summary["features"] == 0])
         entries.append(int(summary["features"].sum()))

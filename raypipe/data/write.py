@@ -1,6 +1,7 @@
 """The decisions and the texts meet: rows, ledger and CSV files, formatted in parallel, written in file order."""
 
 import csv
+import functools
 import io
 import json
 import os
@@ -8,14 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import ray
 
 from raypipe import schema
-from raypipe.data.table import REMOVED, TO_TEST, TO_TRAIN, Table, row_id
-from raypipe.data.tasks import Arrays, Work, in_order, window
+from raypipe.data import private
+from raypipe.data.table import REMOVED, TO_TEST, TO_TRAIN, Shard, Table, row_id
+from raypipe.data.tasks import Arrays, Work, in_order, packed, unpacked
 
 _KINDS = ("train_jsonl", "test_jsonl", "removed_jsonl", "train_csv", "test_csv")
+_EXAMPLES = 3  # ids that the report names for each kind of private data
 CSV_HEADER = '"text","label","id","weight"\n'
 
 
@@ -36,8 +38,11 @@ class _Decisions:
     foreign_witness: dict[int, str]
 
 
-def write(table: Table, stage: str, name: str, work: Work) -> None:
-    """Write NAME_train.jsonl, NAME_test.jsonl, NAME_removed.jsonl and NAME_dataset/{train,test}.csv into ``stage``."""
+def write(table: Table, stage: str, name: str, work: Work) -> dict[str, Any]:
+    """Write NAME_train.jsonl, NAME_test.jsonl, NAME_removed.jsonl and NAME_dataset/{train,test}.csv into ``stage``.
+
+    Returns for the report how many kept rows look like they hold private data, by kind, with the first ids.
+    """
     os.makedirs(os.path.join(stage, f"{name}_dataset"))
     decisions = ray.put(_Decisions(**{f: getattr(table, f) for f in _Decisions.__dataclass_fields__}))
     paths = {
@@ -47,30 +52,39 @@ def write(table: Table, stage: str, name: str, work: Work) -> None:
         "train_csv": f"{name}_dataset/train.csv",
         "test_csv": f"{name}_dataset/test.csv",
     }
+    counts = dict.fromkeys(private.KINDS, 0)
+    examples: dict[str, list[str]] = {kind: [] for kind in private.KINDS}
 
-    def formatted(block: int) -> "ray.ObjectRef":
-        first_row = int(table.starts[block])
-        return work.submit(f"write/{block:05d}", format_block, table.blocks[block], first_row, decisions)
+    def formatted(number: int) -> "ray.ObjectRef":
+        return work.submit(f"write/{number:05d}", format_shard, table.shards[number], decisions)
 
     files = {kind: open(os.path.join(stage, path), "wb") for kind, path in paths.items()}  # noqa: SIM115
     try:
         for kind in ("train_csv", "test_csv"):
             files[kind].write(CSV_HEADER.encode())
-        for parts in in_order("write", formatted, len(table.blocks), window()):
+        for parts in in_order("write", formatted, len(table.shards)):
+            found = json.loads(unpacked(parts)[0])
+            for kind in private.KINDS:
+                counts[kind] += found["counts"][kind]
+                examples[kind] = (examples[kind] + found["examples"][kind])[:_EXAMPLES]
             for kind, file in files.items():
                 file.write(parts[kind])
     finally:
         for file in files.values():
             file.close()
+    return {"looks_private": counts, "looks_private_examples": examples}
 
 
-def format_block(block: pa.Table, first_row: int, d: _Decisions) -> Arrays:
-    """A block's share of each output file, as bytes."""
+def format_shard(shard: Shard, d: _Decisions) -> Arrays:
+    """A shard's part of each output file, as bytes."""
+    block = ray.get(shard.block).slice(shard.offset, shard.rows)
     out: dict[str, list[str]] = {kind: [] for kind in _KINDS[:3]}
     sheets = {TO_TRAIN: io.StringIO(newline=""), TO_TEST: io.StringIO(newline="")}
     writers = {side: csv.writer(s, quoting=csv.QUOTE_ALL, lineterminator="\n") for side, s in sheets.items()}
+    looks_private: dict[str, list[str]] = {kind: [] for kind in private.KINDS}
+    label_kinds = functools.cache(private.kinds)  # a label is pushed as well, and there are few of them
     columns = (block[c].to_pylist() for c in ("order", "text", "label", "detail"))
-    for row, (order, text, label, detail) in enumerate(zip(*columns, strict=True), first_row):
+    for row, (order, text, label, detail) in enumerate(zip(*columns, strict=True), shard.first):
         side = d.side[row]
         if side == REMOVED:
             out["removed_jsonl"].append(_line(_ledger_row(d, row, text, label, detail)))
@@ -81,11 +95,17 @@ def format_block(block: pa.Table, first_row: int, d: _Decisions) -> Arrays:
             schema.LABEL: d.names[d.label[row]],
             schema.WEIGHT: float(d.weight[row]),
         }
+        for kind in private.kinds(text) | label_kinds(kept[schema.LABEL]):
+            looks_private[kind].append(kept[schema.ID])
         out["test_jsonl" if side == TO_TEST else "train_jsonl"].append(_line(kept))
         writers[side].writerow([text, kept[schema.LABEL], kept[schema.ID], repr(kept[schema.WEIGHT])])
     cells = {kind: "".join(lines) for kind, lines in out.items()}
     cells |= {"train_csv": sheets[TO_TRAIN].getvalue(), "test_csv": sheets[TO_TEST].getvalue()}
-    return {kind: np.frombuffer(content.encode(), np.uint8) for kind, content in cells.items()}
+    facts = {
+        "counts": {kind: len(ids) for kind, ids in looks_private.items()},
+        "examples": {kind: ids[:_EXAMPLES] for kind, ids in looks_private.items()},
+    }
+    return packed([json.dumps(facts)]) | {k: np.frombuffer(c.encode(), np.uint8) for k, c in cells.items()}
 
 
 def _ledger_row(d: _Decisions, row: int, text: str, label: str, detail: str) -> dict[str, Any]:

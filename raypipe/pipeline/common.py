@@ -63,5 +63,5 @@ def finished_output(mark: str, config: CommonConfig, outputs: list[str]) -> dict
 
 
 def write_json(path: str, value: Any) -> None:
-    """Write a JSON file into a staging folder."""
+    """Write a JSON file whole, into a staging folder or over an older one."""
     storage.write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")

@@ -25,8 +25,8 @@ def train(config: TrainConfig) -> StageResult:
         return _evaluate_only(config)
     token = hf_token(config)
     key = tokens.resolve(config.wandb_access_token, "--wandb-access-token", "WANDB_API_KEY", config.allow_literal_token)
-    hub.check_target(config.hf_model_name, "model", token)
     folder = _folder(config)
+    hub.check_target(config.hf_model_name, "model", token, folder)
     finished = finished_output(storage.join(folder, "run.json"), config, [storage.join(folder, "model")])
     run = _Run(config, folder, token, key)
     if finished is not None:
@@ -171,7 +171,7 @@ class _Run:
         return outcome, rows, cut
 
     def _push(self, model: str, target: str) -> str:
-        return hub.push(model, target, "model", self.token, f"fine-tuned by raypipe {__version__}")
+        return str(hub.push(model, target, "model", self.token, f"fine-tuned by raypipe {__version__}"))
 
 
 def _evaluate_only(config: TrainConfig) -> StageResult:

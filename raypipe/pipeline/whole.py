@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from raypipe import provenance, storage, toml
-from raypipe.config import HANDED_ON, CommonConfig, EvaluateConfig, PrepareConfig, RunConfig, TrainConfig
+from raypipe.config import HANDED_ON, CommonConfig, EvaluateConfig, PrepareConfig, RunConfig, TrainConfig, require
 from raypipe.errors import ConfigError
 from raypipe.pipeline.common import Clock
 from raypipe.pipeline.evaluating import evaluate
@@ -78,6 +78,12 @@ def _configure(config: RunConfig, folder: str) -> dict[str, Any]:
     if "prepare" in tables:
         values = tables["prepare"] | {"output_filename": storage.join(folder, f"prepare/{NAME}.jsonl")}
         stages["prepare"] = made(PrepareConfig, values)
+        require(
+            not stages["prepare"].explore,
+            "explore = true under [prepare] of a whole run",
+            "a [prepare] that makes a dataset",
+            "raypipe prepare --config FILE --explore",
+        )
         settings |= {
             "input_hf_dataset": storage.join(folder, f"prepare/{NAME}_dataset"),
             "text": "text",

@@ -30,7 +30,37 @@ def prepare_table(report: dict[str, Any]) -> None:
             kept, left = report["previous"][f"{split}_kept"], sum(report["previous"][f"{split}_left"].values())
             rows += [[f"  of {kept + left:,} earlier {split} rows, on the same side", f"{kept:,}"]]
     rows += [["classes", f"{sum(c['train'] > 0 for c in report['classes'].values()):,}"]]
+    rows += [[f"kept that look private ({kind})", f"{n:,}"] for kind, n in report["looks_private"].items() if n]
+    if (contrasts := report["differ_only_in"])["digits"] or contrasts["negation"]:
+        rows += [[f"left, differing only in {kind}", f"{contrasts[kind]:,}"] for kind in ("digits", "negation")]
+    merges = report["proposed_merges"]
+    if merges["conflicting"]:
+        top = merges["conflicting"][0]
+        rows += [[f"most conflicts: {' / '.join(top['labels'])}", f"{top['conflicts']:,}"]]
+    if merges["same_spelling"]:
+        rows += [["groups of labels that look like one", f"{len(merges['same_spelling']):,}"]]
+    rows += [["median length in words", f"{report['text_lengths']['words']['kept']['percentiles']['50']:,}"]]
+    seconds = sum(report["seconds"].values())
+    rows += [["rows a second", f"{report['rows_in'] / max(seconds, 1e-3):,.0f}"]]
     _show("prepare", ["", "rows"], rows)
+
+
+def explore_table(report: dict[str, Any]) -> None:
+    """What each threshold would remove."""
+    columns = ["threshold", "removed", "share", "another label", "only digits differ", "only negation differs", "kept"]
+    rows = [
+        [
+            f"{entry['threshold']:.2f}",
+            f"{entry['removed']:,}",
+            f"{entry['share']:.1%}",
+            f"{entry['label_disagreements']:,}",
+            *(f"{entry['differ_only_in'][kind]:,}" for kind in ("digits", "negation")),
+            f"{entry['kept']:,}",
+        ]
+        for entry in report["thresholds"]
+    ]
+    exact = report["thresholds"][-1]["exact_duplicates"]
+    _show(f"{report['rows']:,} rows; {exact:,} exact duplicates at 1.00 are apart", columns, rows)
 
 
 def scores_table(metrics: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """One self-contained HTML page for each stage; every text is escaped."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,9 @@ import numpy as np
 
 from raypipe.provenance import command_line
 from raypipe.report import plots
+
+CLASSES_DRAWN = 30  # classes from which on a plot of all sizes stands above the table with its bars
+CONFLICTS_DRAWN = 4  # pairs of labels from which on a heat map says more than the table
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -26,19 +30,51 @@ def render(template: str, escaped: bool = True, **values: Any) -> str:
     return environment.get_template(template).render(**values)
 
 
-def prepare_page(report: dict[str, Any]) -> str:
-    """The page of a prepare report."""
-    classes = report["classes"]
-    kept = [c["train"] + c["test"] for c in classes.values()]
+def prepare_page(report: dict[str, Any], examples: dict[str, Any], card: str) -> str:
+    """The page of a prepare report; ``examples`` holds rows with texts, which the report does not."""
+    classes = dict(sorted(report["classes"].items(), key=lambda item: (-item[1]["in"], item[0])))
+    conflicts = [(*p["labels"], p["conflicts"]) for p in report["proposed_merges"]["conflicting"]]
     return render(
         "prepare.html",
         title="prepare",
         report=report,
-        command=command_line(),
+        command=report["command"],
+        private=_private_rows(report),
         reasons=plots.bars(report["removed"], "rows removed") if report["removed"] else None,
-        sizes=plots.class_sizes([c["in"] for c in classes.values()], kept),
-        seconds=plots.bars(report["seconds"], "seconds"),
+        sizes=plots.class_sizes([c["in"] for c in classes.values()], [c["train"] + c["test"] for c in classes.values()])
+        if len(classes) >= CLASSES_DRAWN
+        else None,
+        classes=classes,
+        largest=max((c["in"] for c in classes.values()), default=1),
+        conflicts=plots.conflicts(conflicts) if len(conflicts) >= CONFLICTS_DRAWN else None,
+        lengths={
+            unit: plots.histogram(found["edges"], found["in"]["histogram"], found["kept"]["histogram"], unit)
+            for unit, found in report["text_lengths"].items()
+        },
+        card=card,
+        **examples,
     )
+
+
+def with_push(page: str, published: dict[str, Any]) -> str:
+    """The page of a prepare report with its push recorded; its texts are nowhere else any more."""
+    line = render("published.html", published=published)
+    return re.sub(r'<p id="published">.*?</p>\n', lambda _: line, page, count=1, flags=re.DOTALL)
+
+
+def explore_page(report: dict[str, Any]) -> str:
+    """The page of prepare --explore."""
+    drawn = plots.thresholds(report["thresholds"])
+    return render("explore.html", title="prepare --explore", report=report, command=command_line(), drawn=drawn)
+
+
+def _private_rows(report: dict[str, Any]) -> list[str]:
+    """For each kind the rows, and the ids of the first of them."""
+    found = []
+    for kind, rows in report["looks_private"].items():
+        examples = ", ".join(report["looks_private_examples"][kind])
+        found.append(f"{kind} {rows:,}" + (f" (such as {examples})" if examples else ""))
+    return found
 
 
 def train_page(run: dict[str, Any], metrics: dict[str, Any], history: list[dict[str, float]]) -> str:

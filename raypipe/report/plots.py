@@ -67,6 +67,71 @@ def class_sizes(before: Sequence[int], after: Sequence[int]) -> Markup:
     axes.bar(x, np.asarray(after)[order], color=BLUE, width=0.9, label="kept")
     axes.set_xlabel("class, largest first")
     axes.set_ylabel("rows")
+    if max(before) > 50 * max(1, min(before)):  # on an even scale the small classes would be flat
+        axes.set_yscale("symlog", linthresh=1)
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+        axes.set_ylabel("rows, logarithmic")
+    axes.legend(frameon=False)
+    return _svg(figure)
+
+
+def histogram(edges: Sequence[int], before: Sequence[int], after: Sequence[int], unit: str) -> Markup:
+    """Lengths of texts before and after on a logarithmic axis; bins hold whole numbers, the first also 0."""
+    figure, axes = _axes(7.5, 2.4)
+    bounds = np.maximum(np.asarray(edges, float), 0.5)
+    axes.stairs(before, bounds, color=ORANGE, fill=True, alpha=0.45, label="in")
+    axes.stairs(after, bounds, color=BLUE, linewidth=1.6, label="kept")
+    used = np.flatnonzero(before)
+    axes.set_xscale("log")
+    low, high = (bounds[used[0]], bounds[used[-1] + 1]) if len(used) else (0.5, 1.0)
+    axes.set_xlim(low, high)
+    marks = [m * 10**e for e in range(10) for m in (1, 2, 5) if low <= m * 10**e <= high]
+    axes.set_xticks(marks, [f"{mark:,}" for mark in marks])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel(unit)
+    axes.set_ylabel("rows")
+    axes.legend(frameon=False)
+    return _svg(figure)
+
+
+def conflicts(pairs: Sequence[tuple[str, str, int]]) -> Markup:
+    """Heat map of labels that conflict, both ways round; the labels in order of their conflicts."""
+    from matplotlib.collections import PatchCollection
+    from matplotlib.patches import Rectangle
+
+    totals: dict[str, int] = {}
+    for first, second, count in pairs:
+        totals[first] = totals.get(first, 0) + count
+        totals[second] = totals.get(second, 0) + count
+    names = sorted(totals, key=lambda name: (-totals[name], name))
+    place = {name: i for i, name in enumerate(names)}
+    cells = [(place[a], place[b], n) for first, second, n in pairs for a, b in ((first, second), (second, first))]
+    side = 2.2 + 0.2 * len(names)
+    figure, axes = _axes(side, side)
+    squares = PatchCollection([Rectangle((x - 0.5, y - 0.5), 1, 1) for x, y, _ in cells], cmap="Oranges")
+    squares.set_array(np.array([n for *_, n in cells]))
+    most = max(n for *_, n in cells)
+    squares.set_clim(0, 1.4 * most)  # the darkest orange still bears a number
+    axes.add_collection(squares)
+    for x, y, n in cells:
+        axes.text(x, y, str(n), ha="center", va="center", fontsize=6)
+    axes.set(xlim=(-0.5, len(names) - 0.5), ylim=(len(names) - 0.5, -0.5), aspect="equal")
+    ticks = [_short(name, 28) for name in names]
+    axes.set_xticks(range(len(names)), ticks, rotation=90, fontsize=7)
+    axes.set_yticks(range(len(names)), ticks, fontsize=7)
+    return _svg(figure)
+
+
+def thresholds(entries: Sequence[dict[str, Any]]) -> Markup:
+    """Rows that each threshold removes, and how many of them disagree with their witness on the label."""
+    figure, axes = _axes(7.5, 3.0)
+    x = np.arange(len(entries))
+    removed = axes.bar(x, [e["removed"] for e in entries], color=BLUE, width=0.75, label="removed")
+    axes.bar(x, [e["label_disagreements"] for e in entries], color=ORANGE, width=0.75, label="with another label")
+    axes.bar_label(removed, [f"{e['share']:.1%}" for e in entries], padding=2, fontsize=8)
+    axes.set_xticks(x, [f"{e['threshold']:.2f}" for e in entries])
+    axes.set_xlabel("threshold")
+    axes.set_ylabel("rows, exact duplicates apart")
     axes.legend(frameon=False)
     return _svg(figure)
 

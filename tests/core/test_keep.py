@@ -102,6 +102,13 @@ def test_kept_rows_are_unlike_and_each_removed_row_has_an_earlier_kept_witness(
         assert text[witness] == text[row] if verdict.exact[row] else cosine[row, witness] >= 0
 
 
+def unit_rows(texts: list[str]) -> sp.csr_matrix:
+    counted = tfidf.count_terms(texts, tfidf.Analyzer())
+    vocabulary = tfidf.Vocabulary()
+    numbers = vocabulary.add(counted.terms, counted.document_frequency())
+    return tfidf.unit_rows(counted.counts, numbers, vocabulary.weights(len(texts)))
+
+
 WORDS = st.lists(st.sampled_from(["aa", "bb", "cc", "dd", "AA", "!"]), max_size=5)
 
 
@@ -111,9 +118,7 @@ def test_texts_through_the_whole_ground_floor_equal_the_oracle(threshold: float)
     @given(st.lists(st.tuples(WORDS, st.sampled_from([" ", "  ", ", "])), min_size=1, max_size=14))
     def law(drawn: list[tuple[list[str], str]]) -> None:
         texts = [gap.join(words) for words, gap in drawn]
-        counts = tfidf.count_terms(texts, tfidf.Analyzer())
-        vocabulary = tfidf.merge([(counts.terms, counts.document_frequency())], len(texts))
-        rows = tfidf.unit_rows(counts, vocabulary)
+        rows = unit_rows(texts)
         dense = (rows @ rows.T).toarray()
         assume((np.abs(dense - (threshold - 1e-9)) > 1e-12).all())
         pairs = similarity.self_join(rows, threshold)
@@ -130,6 +135,38 @@ def test_texts_through_the_whole_ground_floor_equal_the_oracle(threshold: float)
     law()
 
 
+@pytest.mark.parametrize("threshold", [0.3, 0.6, 0.9])
+def test_block_by_block_equals_all_pairs_at_once(threshold: float) -> None:
+    """What data.dedup does with tasks, in a loop: the same verdict as the rule over the whole graph."""
+
+    @settings(FEW, max_examples=60)
+    @given(st.lists(WORDS, min_size=1, max_size=16), st.lists(st.integers(0, 4), min_size=16, max_size=16), st.data())
+    def law(words: list[list[str]], texts: list[int], data: st.DataObject) -> None:
+        rows = unit_rows([" ".join(w) for w in words])
+        size = len(words)
+        text = np.array(texts[:size]) + 100 * np.arange(size) * data.draw(st.booleans())
+        text = np.unique(text, return_inverse=True)[1]
+        cuts = sorted(data.draw(st.lists(st.integers(0, size), max_size=4)))
+        blocks = [np.arange(a, b) for a, b in pairwise([0, *cuts, size])]
+        near, kept = keep.Nearest(size), np.zeros(size, bool)
+        for k, block in enumerate(blocks):
+            for earlier in blocks[:k]:
+                others = earlier[kept[earlier]]
+                row, other, cosine = keep.nearest(similarity.cross_join(rows[block], rows[others], threshold))
+                near.update(block[row], others[other], cosine)
+            chosen = block[~np.isin(text[block], text[kept])]
+            result = similarity.keep_join(rows[chosen], threshold, text[chosen], near.row[chosen] >= 0)
+            row, other, cosine = keep.nearest(result.pairs)
+            near.update(chosen[row], chosen[other], cosine)
+            kept[chosen[result.kept]] = True
+        found = keep.verdict(text, kept, near.row, near.cosine)
+        vector = np.where(np.diff(rows.indptr) > 0, np.arange(size), -1)
+        graph = keep.symmetric(*similarity.self_join(rows, threshold), size)
+        assert as_list(found) == as_list(keep.keep_rule(vector, text, *graph))
+
+    law()
+
+
 def test_a_chain_of_near_duplicates_is_not_contracted() -> None:
     size = 9
     chain = {(i + 1, i): 0.9 for i in range(size - 1)}
@@ -141,8 +178,7 @@ def test_a_chain_of_near_duplicates_is_not_contracted() -> None:
 def test_a_chain_of_texts_is_not_contracted() -> None:
     words = [f"w{i:02}" for i in range(40)]
     texts = [" ".join(words[i : i + 20]) for i in range(0, 20, 2)]  # each shares 18 of 20 words with the next
-    counts = tfidf.count_terms(texts, tfidf.Analyzer())
-    rows = tfidf.unit_rows(counts, tfidf.merge([(counts.terms, counts.document_frequency())], len(texts)))
+    rows = unit_rows(texts)
     cosine = (rows @ rows.T).toarray()
     threshold = min(cosine[i, j] for i, j in pairwise(range(len(texts)))) - 1e-6
     graph = keep.symmetric(*similarity.self_join(rows, threshold), len(texts))

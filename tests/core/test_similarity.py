@@ -7,14 +7,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from raypipe.core.similarity import TOLERANCE, Pairs, cross_join, self_join
+from raypipe.core import similarity
+from raypipe.core.similarity import TOLERANCE, Pairs, cross_join, keep_join, self_join
 
 FEW = settings(max_examples=60, deadline=None, derandomize=True)
-THRESHOLDS = (0.3, 0.5, 0.7, 0.8, 0.9, 1.0)
+THRESHOLDS = (0.05, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0)
 ROUNDING = 1e-12  # of a brute-force cosine
 COUNTS = hnp.arrays(
     np.int64, st.tuples(st.integers(1, 12), st.integers(1, 7)), elements=st.sampled_from([0, 0, 0, 1, 1, 2, 5])
 )
+
+
+@pytest.fixture(params=["prefix", "accumulation"], autouse=True)
+def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each test runs on both kernels, whatever the choice by cost would be."""
+    monkeypatch.setattr(similarity, "_PREFIX_NS", 0.0 if request.param == "prefix" else np.inf)
+    monkeypatch.setattr(similarity, "_CELL_NS", 1.0 if request.param == "prefix" else 0.0)
+    return request.param
 
 
 def unit(dense: np.ndarray) -> sp.csr_matrix:
@@ -140,6 +149,79 @@ def test_a_cosine_is_the_same_to_the_last_bit_from_any_block_and_side() -> None:
                 later_first += compare(cross_join(rows[one], rows[other], 0.4), one, other)
                 earlier_first += compare(cross_join(rows[other], rows[one], 0.4), other, one)
         assert later_first == earlier_first == len(everywhere)
+
+
+def kept_slowly(cosines: np.ndarray, text: np.ndarray, blocked: np.ndarray, low: float) -> tuple[list[int], set]:
+    """The keep rule inside a block, word for word: who stays, and each comparison that found something."""
+    kept: list[int] = []
+    found = set()
+    for row in range(len(text)):
+        if text[row] in text[kept]:
+            continue
+        near = [k for k in kept if cosines[row, k] >= low]
+        found |= {(row, k) for k in near}
+        if not near and not blocked[row]:
+            kept.append(row)
+    return kept, found
+
+
+@pytest.mark.parametrize("threshold", THRESHOLDS)
+def test_keeping_equals_the_rule_word_for_word(threshold: float) -> None:
+    def compare(rows: sp.csr_matrix, text: np.ndarray, blocked: np.ndarray) -> int:
+        cosines = (rows @ rows.T).toarray()
+        low = threshold - TOLERANCE
+        if (np.abs(cosines - low) < ROUNDING).any():
+            return 0
+        kept, found = kept_slowly(cosines, text, blocked, low)
+        result = keep_join(rows, threshold, text, blocked)
+        assert np.flatnonzero(result.kept).tolist() == kept
+        pairs = result.pairs
+        assert set(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)) == found
+        assert len(pairs.left) == len(found)
+        np.testing.assert_allclose(pairs.cosine, cosines[pairs.left, pairs.right], rtol=0, atol=1e-12)
+        return len(found)
+
+    @FEW
+    @given(COUNTS, st.data())
+    def law(counts: np.ndarray, data: st.DataObject) -> None:
+        numbers = st.lists(st.integers(0, 8), min_size=len(counts), max_size=len(counts))
+        text, blocked = data.draw(numbers), data.draw(numbers)
+        compare(unit(counts), np.array(text), np.array(blocked) < 2)
+
+    law()
+    random = np.random.default_rng(8)
+    rows = crowd(9)
+    assert compare(rows, random.integers(0, 300, rows.shape[0]), random.random(rows.shape[0]) < 0.1) > 20
+
+
+def test_a_template_with_many_near_copies_costs_its_rows_not_their_square() -> None:
+    random = np.random.default_rng(3)
+    size = 20_000
+    filler = random.integers(12, 5_000, (size, 1))  # eleven common columns and a slot with a word of its own
+    columns = np.hstack([np.tile(np.arange(5_000, 5_011), (size, 1)), filler])
+    data = np.tile([*[1.0] * 11, 0.5], (size, 1))
+    rows = sp.csr_matrix((data.ravel(), columns.ravel(), np.arange(0, 12 * size + 1, 12)), shape=(size, 5_011))
+    rows.sort_indices()
+    rows.data /= np.sqrt(11.25)
+    result = keep_join(rows, 0.9, np.arange(size), np.zeros(size, bool))
+    assert np.flatnonzero(result.kept).tolist() == [0]
+    assert result.pairs.left.tolist() == list(range(1, size)) and not result.pairs.right.any()
+
+
+def test_the_kernels_agree_on_long_rows_to_the_last_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(6)
+    dense = (random.random((60, 4_000)) < 0.4) * random.random((60, 4_000))  # float32 sums of 1,600 terms
+    for row in range(20, 60):
+        share = random.random()
+        dense[row] = share * dense[row % 20] + (1 - share) * dense[row]
+    rows, found = unit(dense), []
+    for prefix_ns in (0.0, np.inf):
+        monkeypatch.setattr(similarity, "_PREFIX_NS", prefix_ns)
+        pairs = self_join(rows, 0.75)
+        order = np.lexsort((pairs.right, pairs.left))
+        found.append([part[order].tobytes() for part in pairs])
+        assert_lists(pairs, rows.toarray() @ rows.toarray().T, 0.75, below=True)
+    assert found[0] == found[1] and len(pairs.left) > 20
 
 
 def test_no_rows_no_columns_no_features() -> None:

@@ -7,16 +7,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from raypipe.core.tfidf import Analyzer, TermCounts, Vocabulary, count_terms, merge, unit_rows
+from raypipe.core import terms
+from raypipe.core.tfidf import Analyzer, TermCounts, Vocabulary, count_terms, unit_rows
 
 FEW = settings(max_examples=60, deadline=None, derandomize=True)
 ANALYZERS = {
     "word": Analyzer(),
+    "word_2_3": Analyzer("word", (2, 3)),
     "word_1_2": Analyzer("word", (1, 2)),
     "every_token": Analyzer("word", (1, 1), r"(?u)\b\w+\b"),
     "one_group": Analyzer("word", (1, 1), r"(\w\w)\w*"),
     "char": Analyzer("char", (2, 3)),
+    "char_1_4": Analyzer("char", (1, 4)),
     "char_wb": Analyzer("char_wb", (3, 5)),
+    "char_wb_1_4": Analyzer("char_wb", (1, 4)),
 }
 TEXTS = st.lists(
     st.text("abcAB é\u0e01日 1_-\n", max_size=25) | st.sampled_from(["", " ", "a", "the cat", "the cat sat"]),
@@ -41,14 +45,27 @@ def shards_of(texts: list[str], cuts: list[int]) -> list[list[str]]:
     return [texts[a:b] for a, b in zip([0, *ends], [*ends, len(texts)], strict=True)]
 
 
-def fit(shards: list[list[str]], analyzer: Analyzer) -> tuple[list[TermCounts], Vocabulary]:
-    counted = [count_terms(shard, analyzer) for shard in shards]
-    return counted, merge([(c.terms, c.document_frequency()) for c in counted], sum(map(len, shards)))
+class Fitted:
+    """The global vocabulary of some shards."""
+
+    def __init__(self, shards: list[list[str]], analyzer: Analyzer) -> None:
+        self.counted = [count_terms(shard, analyzer) for shard in shards]
+        self.vocabulary = Vocabulary()
+        for counted in self.counted:
+            self.vocabulary.add(counted.terms, counted.document_frequency())
+        self.weights = self.vocabulary.weights(sum(map(len, shards)))
+        self.idf = self.weights.idf
+        terms = list(dict.fromkeys(term for counted in self.counted for term in counted.terms))
+        columns = dict(zip(terms, self.weights.column[self.vocabulary.numbers(terms)].tolist(), strict=True))
+        self.column = {term: columns[term] for term in sorted(columns, key=columns.__getitem__)}
+
+    def unit_rows(self, counted: TermCounts) -> sp.csr_matrix:
+        return unit_rows(counted.counts, self.vocabulary.numbers(counted.terms), self.weights)
 
 
-def sharded(shards: list[list[str]], analyzer: Analyzer) -> tuple[sp.csr_matrix, Vocabulary]:
-    counted, vocabulary = fit(shards, analyzer)
-    return sp.vstack([unit_rows(c, vocabulary) for c in counted], format="csr"), vocabulary
+def sharded(shards: list[list[str]], analyzer: Analyzer) -> tuple[sp.csr_matrix, Fitted]:
+    fitted = Fitted(shards, analyzer)
+    return sp.vstack([fitted.unit_rows(c) for c in fitted.counted], format="csr"), fitted
 
 
 def judge(analyzer: Analyzer) -> TfidfVectorizer:
@@ -56,7 +73,7 @@ def judge(analyzer: Analyzer) -> TfidfVectorizer:
     return TfidfVectorizer(analyzer=analyzer.kind, ngram_range=analyzer.ngram_range, **pattern)
 
 
-def aligned(matrix: sp.csr_matrix, vectorizer: TfidfVectorizer, vocabulary: Vocabulary) -> np.ndarray:
+def aligned(matrix: sp.csr_matrix, vectorizer: TfidfVectorizer, vocabulary: Fitted) -> np.ndarray:
     """scikit-learn's matrix in the columns of ours."""
     return matrix[:, [vectorizer.vocabulary_[term] for term in vocabulary.column]].toarray()
 
@@ -120,14 +137,15 @@ def test_rows_are_unit_or_empty_with_columns_ascending_from_rare_to_frequent(tex
 @pytest.mark.parametrize("name", ANALYZERS)
 def test_terms_outside_the_vocabulary_are_dropped_as_by_transform(name: str) -> None:
     analyzer = ANALYZERS[name]
-    _, vocabulary = fit([POEM[:4], POEM[4:]], analyzer)
+    vocabulary = Fitted([POEM[:4], POEM[4:]], analyzer)
     vectorizer = judge(analyzer).fit(POEM)
     new = ["the unseen dog sat", "qqqqqq", "", "cat cat zebra", "ภาษาอังกฤษ"]
-    ours = unit_rows(count_terms(new, analyzer), vocabulary)
+    ours = vocabulary.unit_rows(count_terms(new, analyzer))
     np.testing.assert_allclose(
         ours.toarray(), aligned(vectorizer.transform(new), vectorizer, vocabulary), rtol=0, atol=1e-12
     )
-    assert ours[1].nnz == ours[2].nnz == 0
+    assert (ours[1].nnz == 0) == (name != "char_wb_1_4")  # there a lone space is a term that every text has
+    assert ours[2].nnz == 0
 
 
 def test_texts_without_features_count_in_the_idf_and_have_empty_rows() -> None:
@@ -142,14 +160,34 @@ def test_empty_shards_and_no_text_at_all() -> None:
     empty = count_terms([], Analyzer())
     assert empty.counts.shape == (0, 0)
     assert empty.document_frequency().tolist() == []
-    _, vocabulary = fit([["alpha beta"]], Analyzer())
-    assert unit_rows(empty, vocabulary).shape == (0, 2)
+    assert Fitted([["alpha beta"]], Analyzer()).unit_rows(empty).shape == (0, 2)
     rows, nothing = sharded([[], ["!"], []], Analyzer())
     assert rows.shape == (1, 0) and nothing.column == {}
-    assert unit_rows(count_terms(["alpha"], Analyzer()), nothing).shape == (1, 0)
+    assert nothing.unit_rows(count_terms(["alpha"], Analyzer())).shape == (1, 0)
 
 
 def test_document_frequency_counts_a_text_once() -> None:
     counted = count_terms(["cat cat cat", "cat dog"], Analyzer())
     assert dict(zip(counted.terms, counted.document_frequency().tolist(), strict=True)) == {"cat": 2, "dog": 1}
     assert counted.counts.toarray()[0, counted.terms.index("cat")] == 3
+
+
+@pytest.mark.parametrize("name", ANALYZERS)
+def test_texts_longer_than_a_chunk_equal_sklearn(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terms, "CHUNK_CHARACTERS", 40)  # so that the dictionary grows over many chunks
+    random = np.random.default_rng(5)
+    letters = list("abcdefghij    éß日\n\t0_")
+    texts = ["".join(random.choice(letters, random.integers(0, 120))) for _ in range(150)]
+    assert_equals_sklearn([texts[:70], texts[70:]], ANALYZERS[name])
+
+
+def test_every_code_point_is_a_word_character_or_not_as_python_says() -> None:
+    points = [chr(point) for point in range(0x20000) if not 0xD800 <= point < 0xE000]
+    texts = ["".join(points[start : start + 64]) for start in range(0, len(points), 64)]
+    texts += [f"x{point}y" for point in points[::7]]
+    assert set(count_terms(texts, Analyzer()).terms) == set(TfidfVectorizer().fit(texts).vocabulary_)
+
+
+def test_many_terms_grow_the_dictionary() -> None:
+    texts = [" ".join(f"w{i * 37 + j}" for j in range(50)) for i in range(400)]  # 14,813 terms; it starts with 1,024
+    assert_equals_sklearn([texts], Analyzer())

@@ -30,6 +30,7 @@ def table_of(sizes: list[int]) -> Table:
     rows = len(label)
     return Table(
         files=["raw.jsonl"],
+        shards=[],
         order=np.arange(1, rows + 1),
         names=["a", "b", "c", "d"],
         label=label,

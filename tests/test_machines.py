@@ -1,0 +1,126 @@
+"""Two raylets at two addresses, as two machines: what their workers would not both see is refused."""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import sentences, write_jsonl
+
+RAY = str(Path(sys.executable).parent / "ray")
+# The commands share one driver, to spare their starts: the session's local Ray lives in the process of the tests.
+COMMANDS = """
+import json, sys, time
+import ray
+from raypipe import ConfigError, PrepareConfig, pipeline
+
+ray.init(address=sys.argv[1], logging_level="WARNING", log_to_driver=False)
+deadline = time.monotonic() + 60
+while len(ray.nodes()) < 2 and time.monotonic() < deadline:
+    time.sleep(0.5)
+answers = [len(ray.nodes())]
+for settings in json.loads(sys.argv[2]):
+    try:
+        answers.append(pipeline.prepare(PrepareConfig(**settings)).outputs)
+    except ConfigError as error:
+        answers.append(str(error))
+print(json.dumps(answers))
+"""
+
+
+@pytest.fixture(scope="module")
+def two_machines(tmp_path_factory):
+    """A cluster of 127.0.0.1 and 127.0.0.2; its nodes run in a folder of their own."""
+    if sys.platform != "linux":
+        pytest.skip("127.0.0.2 is an address of this machine on Linux only")
+    folder = tmp_path_factory.mktemp("machines")
+    (folder / "token").write_text(secrets.token_hex(16))
+    environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder / "token")}
+    short = Path("/tmp") / f"rpm{os.getpid()}"  # Ray's sockets have a limit of 107 characters
+    with contextlib.ExitStack() as sockets:
+        free = [sockets.enter_context(socket.socket()) for _ in range(4)]
+        for one in free:
+            one.bind(("127.0.0.1", 0))
+        port, *agents, dashboard = (one.getsockname()[1] for one in free)
+    address, started = f"127.0.0.1:{port}", []
+    for agent, ip, role in zip(
+        agents,
+        ("127.0.0.1", "127.0.0.2"),
+        (
+            ["--head", f"--port={port}", f"--dashboard-port={dashboard}", f"--temp-dir={short}"],
+            [f"--address={address}"],
+        ),
+        strict=True,
+    ):
+        node = [RAY, "start", "--block", f"--node-ip-address={ip}", "--num-cpus=1", *role]
+        node.append(f"--dashboard-agent-listen-port={agent}")
+        with open(folder / f"{ip}.log", "w") as log:
+            started.append(subprocess.Popen(node, env=environment, cwd=folder, stdout=log, stderr=log))
+        _wait_for(port, started[0])
+    yield address, environment
+    _end(started)
+    shutil.rmtree(short, ignore_errors=True)
+
+
+def _wait_for(port, head):
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and head.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=2):
+            return
+        time.sleep(0.5)
+    raise AssertionError("the cluster did not start")
+
+
+def _end(started):
+    processes = [child for node in started for child in (*psutil.Process(node.pid).children(recursive=True),)]
+    processes += [psutil.Process(node.pid) for node in started]
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    for process in psutil.wait_procs(processes, timeout=10)[1]:
+        process.kill()
+    for node in started:
+        node.wait(10)
+
+
+def test_local_paths_are_refused_and_addresses_work(two_machines, s3, tmp_path):
+    from raypipe import storage
+
+    address, environment = two_machines
+    rows = sentences(120)
+    write_jsonl(tmp_path / "in" / "raw.jsonl", rows)
+    storage.upload(str(tmp_path / "in"), f"{s3}/in")
+    remote = {"input_dir": f"{s3}/in", "input_filename": "*.jsonl", "output_filename": f"{s3}/out/set.jsonl"}
+    remote |= {"block_rows": 20}
+    refused = {
+        "in": {"input_dir": "in"},
+        "out": {"output_filename": "out/set.jsonl"},
+        "in/raw.jsonl": {"decontaminate": "in/raw.jsonl"},
+        "copy": {"target_hf_dataset": "./copy"},
+        f"{tmp_path}/file": {"output_filename": f"file://{tmp_path}/file/set.jsonl"},
+    }
+    settings = [remote | flags for flags in refused.values()] + [remote]
+    done = subprocess.run(
+        [sys.executable, "-c", COMMANDS, address, json.dumps(settings)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        cwd=tmp_path,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    nodes, *refusals, outputs = json.loads(done.stdout.splitlines()[-1])
+    assert nodes == 2
+    for path, refusal in zip(refused, refusals, strict=True):
+        assert path in refusal and "on a cluster of 2 machines" in refusal and "use an s3:// or gs://" in refusal
+    assert [p.name for p in tmp_path.iterdir()] == ["in"]
+    report = json.loads(storage.read_text(outputs["report"]))
+    assert report["rows_in"] == len(rows) and storage.exists(outputs["train"])
