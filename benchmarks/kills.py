@@ -4,7 +4,8 @@
 
 `raypipe train` of a small random encoder on docstrings, one CPU worker, float32, dropout on: once undisturbed, then
 with a SIGKILL at a random moment of the training, of the driver's process group (then `--resume`) and of the training
-worker (then Ray Train starts it again) in turn. SHA-256 of model.safetensors; other weights end the script with an error.
+worker (then Ray Train starts it again) in turn. It compares SHA-256 of model.safetensors; other weights end the script
+with an error.
 """
 
 import contextlib
