@@ -243,8 +243,8 @@ def _cut_notices(cut: dict[str, Any]) -> list[str]:
         f"{cut['rows_cut']:,} training texts ({rows:.1%}) were longer than --max-length {cut['max_length']} and were "
         f"cut ({cut['kind']}), which lost {tokens:.1%} of the tokens"
     )
-    many = max(rows, tokens) > MANY_CUT
-    return [f"warning: {line}; a larger --max-length or --truncation head_tail may be better" if many else line]
+    better = "a larger --max-length" + " or --truncation head_tail" * (cut["kind"] == "head")
+    return [f"warning: {line}; {better} may do better" if max(rows, tokens) > MANY_CUT else line]
 
 
 def _folder(config: TrainConfig) -> str:
