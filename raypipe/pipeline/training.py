@@ -48,6 +48,7 @@ class _Run:
         self.config, self.folder, self.token, self.key = config, folder, token, key
         self.clock = Clock()
         self.checkpoints = storage.join(folder, ".ray")  # Ray Train's own storage, where all machines see it
+        self.is_new = True  # the folder is not there yet
         self.predictions = evaluating.Outputs(config.output_classify_file or storage.join(folder, "predictions.jsonl"))
 
     def again(self, finished: dict[str, Any]) -> StageResult:
@@ -135,6 +136,7 @@ class _Run:
 
     def _open_checkpoints(self, base: Source, data: splits.Splits) -> None:
         """The folder of checkpoints; empty but for --resume. Raises ConfigError where it is of another training."""
+        self.is_new = not storage.exists(self.folder)
         plan_path = storage.join(self.checkpoints, "plan.json")
         plan = {
             "config_hash": self.config.hash(),
@@ -178,7 +180,7 @@ class _Run:
                     job, blocks[0], blocks[1], workers, self.checkpoints, config.max_failures
                 )
             except RaypipeError:  # raised on purpose: from the last checkpoint it would only happen again
-                storage.remove(self.checkpoints)
+                storage.remove(self.folder if self.is_new else self.checkpoints)
                 raise
             with storage.staged(self.folder, "config.toml", ["model", "wandb"]) as stage:
                 storage.download(made, os.path.join(stage, "made"))

@@ -156,6 +156,15 @@ def test_the_loss_is_that_of_a_plain_trainer_on_the_same_rows(still_model, data,
         assert mine[step] == pytest.approx((loss, norm), rel=1e-3), step
 
 
+def test_class_weights_are_those_of_scikit_learn():
+    from sklearn.utils.class_weight import compute_class_weight
+
+    label = np.array([0] * 7 + [1] * 2 + [2])
+    weights = loop._balanced(pa.table({"label": label}), 3)
+    assert weights.numpy() == pytest.approx(compute_class_weight("balanced", classes=np.arange(3), y=label))
+    assert float(weights[label].mean()) == pytest.approx(1)
+
+
 def test_a_training_that_stays_at_chance_is_stopped(still_model, data, tmp_path):
     work = job(still_model, recipe=Recipe(1e-9, 14, 16))
     with pytest.raises(
