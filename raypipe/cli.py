@@ -44,7 +44,7 @@ LATER_COMMANDS = ("sweep", "audit")
 LATER_FLAGS = {
     "prepare": ("--corrections", "--dry-run"),
     "train": ("--truncation", "--token-budget", "--attention", "--class-weights", "--dry-run"),
-    "evaluate": ("--compare-with", "--precision", "--dry-run"),
+    "evaluate": ("--precision", "--dry-run"),
     "run": ("--dry-run",),
     "doctor": ("--cluster", "--config"),
     "demo": ("--config",),

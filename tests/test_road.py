@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import read_jsonl, sentences, write_jsonl
+from conftest import plain_scores, read_jsonl, sentences, write_jsonl
 from wandb_log import read_records
 
 from raypipe import ConfigError, DataError, EvaluateConfig, PredictConfig, RunConfig, TrainConfig, pipeline
@@ -143,21 +143,6 @@ def labelled(tmp_path):
     rows[7]["label"] = "unheard of"
     write_jsonl(tmp_path / "rows.jsonl", rows)
     return rows
-
-
-def plain_scores(model_folder, texts, max_length=512):
-    """The slow obvious way: one row at a time, no padding, float32."""
-    import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(model_folder)
-    model = AutoModelForSequenceClassification.from_pretrained(model_folder, dtype=torch.float32).eval()
-    rows = []
-    for text in texts:
-        encoded = tokenizer(text, truncation=True, max_length=max_length, return_tensors="pt")
-        with torch.inference_mode():
-            rows.append(model(**encoded).logits[0].softmax(-1).numpy())
-    return np.array(rows), [model.config.id2label[i] for i in range(model.config.num_labels)]
 
 
 @pytest.mark.parametrize("eval_batch_size", [16, 4096])

@@ -20,7 +20,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from raypipe.core import metrics
+from raypipe.core import calibration, metrics
 from raypipe.errors import ConfigError
 from raypipe.hub import Source
 from raypipe.runtime import say
@@ -97,6 +97,7 @@ def fine_tune(job: Job, train: pa.Table, validation: pa.Table, folder: str, rank
         start = time.monotonic()
         trainer.train()
         seconds = time.monotonic() - start
+        calibrated = _calibrate(trainer, Rows(validation))
         if rank == 0:
             model.save_pretrained(os.path.join(folder, "model"))
             tokenizer.save_pretrained(os.path.join(folder, "model"))
@@ -105,6 +106,7 @@ def fine_tune(job: Job, train: pa.Table, validation: pa.Table, folder: str, rank
         "steps": trainer.state.global_step,
         "epochs": trainer.state.epoch,
         "best_macro_f1": trainer.state.best_metric,
+        "calibration": calibrated,
         "seconds": round(seconds, 2),
         "device": str(trainer.args.device),
         "precision": "bf16" if bf16 else "fp32",
@@ -161,6 +163,18 @@ def _scores(predicted: EvalPrediction) -> dict[str, float]:
     best = predicted.predictions.argmax(axis=-1)
     matrix = metrics.confusion(predicted.label_ids, best, predicted.predictions.shape[-1])
     return {"accuracy": float((best == predicted.label_ids).mean()), "macro_f1": metrics.macro_f1(matrix)}
+
+
+def _calibrate(trainer: Trainer, validation: Rows) -> dict[str, float]:
+    """Fit the model's temperature on the validation rows and put it into its configuration; all workers take part."""
+    predicted = trainer.predict(validation)
+    logits, true = predicted.predictions, predicted.label_ids
+    temperature = calibration.fit_temperature(logits, true)
+    setattr(trainer.model.config, modeling.TEMPERATURE, temperature)
+    losses = {"log_loss_before": 1.0, "log_loss": temperature}
+    return {"temperature": temperature} | {
+        name: calibration.mean_log_loss(logits, true, divisor) for name, divisor in losses.items()
+    }
 
 
 class _Track(TrainerCallback):

@@ -13,6 +13,8 @@ from raypipe.errors import ConfigError
 from raypipe.hub import Source
 from raypipe.tokens import redact
 
+TEMPERATURE = "raypipe_temperature"  # field of config.json
+
 
 @functools.cache
 def local_name(source: Source) -> str:
@@ -132,6 +134,11 @@ def require_classifier(config: Any, source: Source) -> None:
 def labels_of(config: Any) -> list[str]:
     """The labels of a model's configuration, by output."""
     return [str(config.id2label[i]) for i in range(config.num_labels)]
+
+
+def temperature_of(config: Any) -> float:
+    """What the logits are divided by, as fitted on validation rows when the model was trained; 1 where it was not."""
+    return float(getattr(config, TEMPERATURE, None) or 1.0)
 
 
 def encode(tokenizer: Any, texts: list[str], max_length: int) -> tuple[list[list[int]], list[bool]]:
