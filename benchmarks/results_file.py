@@ -3,6 +3,7 @@
 import datetime
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ def save(name: str, measured: dict[str, Any]) -> Path:
     record = provenance.record()
     record["command"] = " ".join(word.rsplit("/", 1)[-1] for word in record["command"].split())  # without local folders
     record["hardware"] |= {"cpu": _cpu(), "load_average_at_the_end": [round(load, 1) for load in os.getloadavg()]}
+    record["git_commit"] = _commit(record["git_commit"])
     path.write_text(json.dumps(measured | record, indent=1) + "\n")
     print(f"wrote {path.relative_to(RESULTS.parent.parent)}")
     return path
@@ -30,3 +32,12 @@ def _cpu() -> str:
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else "unknown"
+
+
+def _commit(commit: str | None) -> str | None:
+    """The commit without its mark of changes where the only ones are results that were measured before this one."""
+    if commit is None or not commit.endswith("+changes"):
+        return commit
+    words = ["git", "status", "--porcelain", "--", ".", ":!benchmarks/results"]
+    changed = subprocess.run(words, cwd=RESULTS.parent.parent, capture_output=True, text=True, check=True).stdout
+    return commit if changed else commit.removesuffix("+changes")

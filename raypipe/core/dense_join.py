@@ -35,20 +35,19 @@ def sparse_columns(frequency: np.ndarray, rows: int) -> int:
     return max(0, len(frequency) - dense)
 
 
-def densified(rows: sp.csr_matrix, sparse: int) -> Densified:
+def densified(indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, columns: int, sparse: int) -> Densified:
     """Split off the columns from ``sparse`` on."""
+    rows = sp.csr_matrix((data, indices, indptr), shape=(len(indptr) - 1, columns))
     dense = rows[:, sparse:].toarray().astype(np.float32)
-    data = rows.data.astype(np.float64)
     norm = np.sqrt(np.einsum("ij,ij->i", dense, dense, dtype=np.float64)).astype(np.float32)
-    indptr, indices = rows.indptr.astype(np.int64), rows.indices.astype(np.int32)
     return Densified(indptr, indices, data, data.astype(np.float32), dense, norm)
 
 
 @njit(cache=True)
-def probe(queries, rows, sparse, low, slack, mode, text, blocked):  # type: ignore[no-untyped-def]
+def probe(queries, rows, sparse, low, slack, mode, asks, stays, text, blocked):  # type: ignore[no-untyped-def]
     """Pairs of a query and an indexed row at cosine >= low, and in mode KEEP which queries were kept.
 
-    ``sparse`` is the number of sparse columns; ``text`` and ``blocked`` are those of ``similarity.keep_join``.
+    ``sparse`` is the number of sparse columns; the other arguments are those of the functions of ``similarity``.
     """
     q_indptr, q_indices, q_data, q_short, q_dense, q_norm = queries
     indptr, indices, data, short, dense, norm = rows
@@ -69,12 +68,12 @@ def probe(queries, rows, sparse, low, slack, mode, text, blocked):  # type: igno
     found = 0
     cut_low = np.float32(low - slack)
     if mode == CROSS:
-        for row in range(len(norm)):
-            _index(row, row, indptr, indices, short, sparse, fill, members, values)
-            row_of[row], slot_dense[row], slot_norm[row] = row, dense[row], norm[row]
-        slots = len(norm)
+        for row in np.flatnonzero(stays):
+            _index(row, slots, indptr, indices, short, sparse, fill, members, values)
+            row_of[slots], slot_dense[slots], slot_norm[slots] = row, dense[row], norm[row]
+            slots += 1
     for query in range(len(q_norm)):
-        if mode == KEEP and taken[text[query]]:
+        if not asks[query] or (mode == KEEP and taken[text[query]]):
             continue
         before = found
         for i in range(q_indptr[query], q_indptr[query + 1]):

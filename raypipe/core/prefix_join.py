@@ -16,28 +16,32 @@ from numba import njit
 
 from raypipe.core.pairs import CROSS, KEEP, exact_cosine, longer
 
+_BUCKETS = 64  # of a sketch: one cache line a row
+_UNIT = 255  # a norm of 1 in a sketch
+
 
 class Prefixed(NamedTuple):
-    """A matrix ready for the kernel."""
+    """Unit rows ready for the kernel; made once for a block of rows, used against every other block."""
 
     indptr: np.ndarray  # (rows + 1,) int64
-    indices: np.ndarray  # (entries,) int32
+    indices: np.ndarray  # (entries,) int32, ascending in each row
     data: np.ndarray  # (entries,) float64
-    short: np.ndarray  # (entries,) float32, the data
     rest: np.ndarray  # (entries,) float32, the norm of the row after the entry
     end: np.ndarray  # (rows,) int64, where the row's prefix ends
+    sketch: np.ndarray  # (rows, _BUCKETS) uint8, the norm of the row's columns by bucket, rounded up
 
 
 def prefixed(rows: sp.csr_matrix, low: float) -> Prefixed:
     """Find each row's prefix for cosines >= ``low``."""
-    indptr, data = rows.indptr.astype(np.int64), rows.data.astype(np.float64)
+    rows = rows if rows.has_sorted_indices else rows.sorted_indices()
+    indptr, indices, data = rows.indptr.astype(np.int64), rows.indices.astype(np.int32), rows.data.astype(np.float64)
     rest, end = _prefix(indptr, data, low)
-    return Prefixed(indptr, rows.indices.astype(np.int32), data, data.astype(np.float32), rest, end)
+    return Prefixed(indptr, indices, data, rest, end, _sketch(indptr, indices, data))
 
 
-def prefix_frequency(rows: Prefixed, columns: int) -> np.ndarray:
-    """How many prefixes hold each column  # (columns,) int64."""
-    return _prefix_frequency(rows.indptr, rows.indices, rows.end, columns)
+def postings_read(queries: Prefixed, rows: Prefixed, columns: int) -> float:
+    """How many postings the kernel would read."""
+    return _postings_read(_prefix_frequency(rows.indptr, rows.indices, rows.end, columns), *queries[:2], queries.end)
 
 
 @njit(cache=True)
@@ -55,6 +59,28 @@ def _prefix(indptr, data, low):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def _sketch(indptr, indices, data):  # type: ignore[no-untyped-def]
+    """Neighbours in the order of frequency fall into different buckets."""
+    sketch = np.zeros((len(indptr) - 1, _BUCKETS), np.uint8)
+    squares = np.empty(_BUCKETS)
+    for row in range(len(indptr) - 1):
+        squares[:] = 0.0
+        for i in range(indptr[row], indptr[row + 1]):
+            squares[indices[i] % _BUCKETS] += data[i] * data[i]
+        for bucket in range(_BUCKETS):
+            sketch[row, bucket] = min(np.ceil(np.sqrt(squares[bucket]) * _UNIT), 255.0)
+    return sketch
+
+
+@njit(cache=True)
+def _sketch_bound(a, b):  # type: ignore[no-untyped-def]
+    total = np.int32(0)
+    for i in range(_BUCKETS):
+        total += np.int32(a[i]) * np.int32(b[i])
+    return total
+
+
+@njit(cache=True)
 def _prefix_frequency(indptr, indices, end, columns):  # type: ignore[no-untyped-def]
     frequency = np.zeros(columns, np.int64)
     for row in range(len(indptr) - 1):
@@ -64,13 +90,24 @@ def _prefix_frequency(indptr, indices, end, columns):  # type: ignore[no-untyped
 
 
 @njit(cache=True)
-def probe(queries, rows, frequency, low, slack, mode, text, blocked):  # type: ignore[no-untyped-def]
+def _postings_read(frequency, indptr, indices, end):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for row in range(len(end)):
+        for i in range(indptr[row], end[row]):
+            total += frequency[indices[i]]
+    return total
+
+
+@njit(cache=True)
+def probe(queries, rows, columns, low, slack, mode, asks, stays, text, blocked):  # type: ignore[no-untyped-def]
     """Pairs of a query and an indexed row at cosine >= low, and in mode KEEP which queries were kept.
 
-    ``frequency`` is the prefix frequency of ``rows``; ``text`` and ``blocked`` are those of ``similarity.keep_join``.
+    The arguments are those of the functions of ``similarity``.
     """
-    q_indptr, q_indices, q_data, q_short, q_rest, q_end = queries
-    indptr, indices, data, short, rest, end = rows
+    q_indptr, q_indices, q_data, q_rest, q_end, q_sketch = queries
+    indptr, indices, data, rest, end, sketch = rows
+    q_short, short = q_data.astype(np.float32), data.astype(np.float32)
+    frequency = _prefix_frequency(indptr, indices, end, columns)
     starts = np.zeros(len(frequency) + 1, np.int64)
     starts[1:] = np.cumsum(frequency)
     fill = starts[:-1].copy()  # postings of a column: rows in the order of indexing, with value and remaining norm
@@ -84,12 +121,12 @@ def probe(queries, rows, frequency, low, slack, mode, text, blocked):  # type: i
     kept = np.zeros(len(q_indptr) - 1, np.bool_)
     left, right, cosine = np.empty(1024, np.int64), np.empty(1024, np.int64), np.empty(1024)
     found = 0
-    cut_low = np.float32(low - slack)
+    cut_low, cut_sketch = np.float32(low - slack), np.int32((low - slack) * _UNIT * _UNIT)
     if mode == CROSS:
-        for row in range(len(indptr) - 1):
+        for row in np.flatnonzero(stays):
             _index(row, indptr, indices, short, rest, end, fill, members, values, rests)
     for query in range(len(q_indptr) - 1):
-        if mode == KEEP and taken[text[query]]:
+        if not asks[query] or (mode == KEEP and taken[text[query]]):
             continue
         before, count = found, 0
         for i in range(q_indptr[query], q_end[query]):
@@ -112,7 +149,7 @@ def probe(queries, rows, frequency, low, slack, mode, text, blocked):  # type: i
             for c in range(count):
                 row = candidates[c]
                 seen[row] = False
-                if bound[row] < cut_low:
+                if bound[row] < cut_low or _sketch_bound(q_sketch[query], sketch[row]) < cut_sketch:
                     continue
                 if not _reaches(row, last, dot[row], indptr, indices, short, rest, end, dense, dense_rest, cut_low):
                     continue

@@ -13,15 +13,13 @@ from raypipe.core.keep import Nearest
 from raypipe.data import ingest
 from raypipe.data.table import Table, row_id
 from raypipe.data.tasks import Arrays, Graph, Work, in_order, packed, unpacked
-from raypipe.data.vectorise import Vectors, arrays_of, matrix_of
+from raypipe.data.vectorise import Vectors, arrays_of, matrix_of, ready_of
 
 _ROWS = 20_000  # rows of a block of the other file
 
 
-def decontaminate(
-    table: Table, vectors: Vectors, folder: str, files: list[str], text_column: str, threshold: float, work: Work
-) -> None:
-    """Remove rows with the same canonical text as, or cosine >= threshold to, a row of the given files.
+def decontaminate(table: Table, vectors: Vectors, folder: str, files: list[str], text_column: str, work: Work) -> None:
+    """Remove rows with the same canonical text as, or cosine >= the vectors' threshold to, a row of the given files.
 
     The file is transformed with the input's IDF and not fitted on. The witness is the file's row of highest
     similarity, ties to its earliest; an equal canonical text counts as 1.
@@ -33,22 +31,22 @@ def decontaminate(
     places = np.concatenate([np.empty((0, 3), np.int64), *(s["places"] for s in summaries)])  # order, key high, key low
     starts = np.cumsum([0, *(len(s["places"]) for s in summaries)])
     nearest = Nearest(len(table.order))  # rows of the other files numbered by their place
-    graph = Graph("decontaminate", len(vectors.shards) * len(foreign))
+    graph = Graph("decontaminate", len(vectors.blocks) * len(foreign))
     numbers = [vectors.vocabulary.numbers(unpacked(summary)) for summary in summaries]
 
-    def look(shard: int, other: int) -> None:
-        name, counts = f"decontaminate/{shard:05d}-{other:05d}", counted[other][0]
+    def look(number: int, other: int) -> None:
+        name, counts = f"decontaminate/{number:05d}-{other:05d}", counted[other][0]
 
         def submit() -> "ray.ObjectRef":
-            return work.submit(name, compare, threshold, vectors.shards[shard], counts, numbers[other], vectors.weights)
+            return work.submit(name, compare, vectors.blocks[number], counts, numbers[other], vectors.weights)
 
         def done(found: Arrays) -> None:
-            nearest.update(vectors.rows[shard][found["row"]], starts[other] + found["other"], found["cosine"])
+            nearest.update(vectors.rows[number][found["row"]], starts[other] + found["other"], found["cosine"])
 
-        graph.add((other, shard), submit, done)
+        graph.add((other, number), submit, done)
 
-    for shard, other in product(range(len(vectors.shards)), range(len(foreign))):
-        look(shard, other)
+    for number, other in product(range(len(vectors.blocks)), range(len(foreign))):
+        look(number, other)
     graph.run()
     _record(table, files, places, nearest)
 
@@ -73,8 +71,9 @@ def _count(block: pa.Table, analyzer: tfidf.Analyzer) -> tuple[Arrays, Arrays]:
     return arrays_of(counted.counts), packed(counted.terms) | {"places": places}
 
 
-def compare(threshold: float, shard: Arrays, counts: Arrays, numbers: np.ndarray, weights: tfidf.Weights) -> Arrays:
-    """For each row of a shard its nearest row of the other file, where one is at the threshold."""
-    foreign = tfidf.unit_rows(matrix_of(counts), numbers, weights)
-    row, other, cosine = keep.nearest(similarity.cross_join(matrix_of(shard), foreign, threshold))
+def compare(block: Arrays, counts: Arrays, numbers: np.ndarray, weights: tfidf.Weights) -> Arrays:
+    """For each row of a block its nearest row of the other file, where one is at the block's threshold."""
+    rows = ready_of(block)
+    foreign = similarity.ready(tfidf.unit_rows(matrix_of(counts), numbers, weights), rows.threshold)
+    row, other, cosine = keep.nearest(similarity.compare(rows, foreign, rows.all(), foreign.all()))
     return {"row": row, "other": other, "cosine": cosine}

@@ -46,7 +46,7 @@ def graph(table: Table, vectors: Vectors, block_rows: int, max_pairs: int) -> Gr
     """One exact join at the lowest threshold. Raises DataError beyond ``max_pairs``; nothing is left out below."""
     rows = table.alive
     place = np.searchsorted(np.concatenate(vectors.rows), rows)  # where a living row stands among the vectors
-    hashes = ray.get([ray.remote(_hashes).remote(shard) for shard in vectors.shards])
+    hashes = ray.get([ray.remote(_hashes).remote(shard) for shard in vectors.blocks])
     vector, first = _distinct(np.concatenate(hashes)[place])
     pairs = _join(vectors, place[first], THRESHOLDS[0], block_rows, max_pairs)
     return Graph(rows, vector, table.text_numbers(rows), pairs, len(first))
@@ -129,7 +129,7 @@ def _block(vectors: Vectors, places: np.ndarray) -> "ray.ObjectRef":
     shard = np.searchsorted(ends, places, side="right")
     used = np.unique(shard)
     rows = [places[shard == s] - (ends[s] - len(vectors.rows[s])) for s in used]
-    return ray.remote(_stack).remote(rows, *(vectors.shards[s] for s in used))
+    return ray.remote(_stack).remote(rows, *(vectors.blocks[s] for s in used))
 
 
 def _stack(rows: Sequence[np.ndarray], *shards: Arrays) -> sp.csr_matrix:

@@ -183,23 +183,26 @@ def _read_piece(piece: dict[str, Any], text_column: str, label_column: str | Non
 
 
 def _lines(piece: dict[str, Any]) -> Iterator[tuple[int, bytes]]:
-    start, end, number = piece["start"], piece["end"], piece["line"]
-    with fsspec.open(piece["path"], "rb", compression="gzip" if piece["path"].endswith(".gz") else None) as file:
-        position = start
+    """The numbered lines of a piece, without their line ends."""
+    start, end, first = piece["start"], piece["end"], piece["line"]
+    packed = piece["path"].endswith(".gz")
+    with fsspec.open(piece["path"], "rb", compression="gzip" if packed else None) as file:
         if start:
             file.seek(start - 1)
             skipped = file.readline()  # b"\n" where a line starts right at `start`, else the tail of an earlier line
-            position += len(skipped) - 1
-            number += len(skipped) > 1
-        while end < 0 or position < end:
-            raw = file.readline()
-            if not raw:
-                return
-            if position == 0:
+            start += len(skipped) - 1
+            first += len(skipped) > 1
+            if 0 <= end <= start:
+                return  # the line that spans this whole piece belongs to the one that it starts in
+        if packed:  # of any size once unpacked, so line by line
+            lines: Iterable[bytes] = (line.rstrip(b"\n") for line in file)
+        else:
+            content = file.read(max(0, end - start) if end >= 0 else -1)
+            lines = (content + (b"" if content.endswith(b"\n") else file.readline())).split(b"\n")
+        for number, raw in enumerate(lines, first):
+            if number == 1:
                 records.refuse_other_bytes(raw, os.path.basename(piece["path"]))
             yield number, raw
-            position += len(raw)
-            number += 1
 
 
 def _read_parquet(path: str, text_column: str, label_column: str | None, batch_rows: int) -> Iterator[Record]:
@@ -245,7 +248,7 @@ def _tables(rows: Iterable[Record], file: int, block_rows: int) -> Iterator[pa.T
     known: set[str] = set()
     characters = 0
     for row in rows:
-        new = [c for c in row.columns if c not in known]
+        new = [] if known.issuperset(row.columns) else [c for c in row.columns if c not in known]
         known.update(new)
         usable = not row.reason
         key = core_text.key(core_text.canonical(row.text)) if usable else (0, 0)

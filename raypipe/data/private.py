@@ -19,6 +19,7 @@ _EMAIL = re.compile(
     r"(?!(?:png|jpe?g|gif|svg|webp)\b)[^\W\d_]{2,24}(?![\w@-])",  # icon@2x.png is a picture
     re.IGNORECASE,
 )
+_SHAPE = bytes(ord("0" if byte in b"0123456789" else "x") for byte in range(256))
 _SEVEN_DIGITS = re.compile(r"(?:[0-9][ ./()-]{0,3}){6}[0-9]")  # without them nothing below can match
 _RUN = re.compile(r"(?<![\w+])(?<![0-9.][.,])[0-9]+(?:[ -][0-9]+)*(?!\w|[.,][0-9])")  # no decimals, no hexadecimals
 _CARD_SHAPES: set[tuple[int, ...]] = {(4, 4, 4, n) for n in range(1, 5)} | {(4, 4, 4, 4, n) for n in range(1, 4)}
@@ -54,7 +55,8 @@ def kinds(text: str) -> set[str]:
     found = {EMAIL} if "@" in text and _EMAIL.search(text) else set()
     if not text.isascii():
         text = text.translate(_PLAIN)
-    if not _SEVEN_DIGITS.search(text):
+    shape = text.encode().translate(_SHAPE, b" ./()-")  # a quick look first, at a tenth of the time
+    if b"0000000" not in shape or not _SEVEN_DIGITS.search(text):
         return found
     rest, end = [], 0  # the text without its card numbers, which would look like telephone numbers
     for first, last in _cards(text):

@@ -60,7 +60,7 @@ def parse_json_line(raw: bytes, line: int, text_column: str, label_column: str |
     if not raw.strip():
         return None
     try:
-        value = _DECODER.decode(raw.decode().strip("\r\n\t "))
+        value = _decoded(raw.decode().strip("\r\n\t "))
         if not isinstance(value, dict):
             return _bad(raw, line, f"a JSON {_kind(value)}, not an object")
         return from_values(value, line, text_column, label_column)
@@ -72,6 +72,14 @@ def parse_json_line(raw: bytes, line: int, text_column: str, label_column: str |
         return _bad(raw, line, "nested too deeply")
     except json.JSONDecodeError as error:
         return _bad(raw, line, f"{error.msg.removesuffix(' at')} at character {error.pos + 1}")
+
+
+def _decoded(text: str) -> Any:
+    try:
+        value, end = _DECODER.scan_once(text, 0)  # type: ignore[attr-defined]  # what decode does between two regular expressions for white space
+    except StopIteration:
+        end = -1
+    return value if end == len(text) else _DECODER.decode(text)
 
 
 def from_values(value: dict[str, Any], line: int, text_column: str, label_column: str | None) -> Record:

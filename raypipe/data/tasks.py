@@ -8,6 +8,7 @@ import io
 import os
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import Any
@@ -49,15 +50,21 @@ class Work:
 
 def in_order(stage: str, submit: Callable[[int], Any], total: int) -> Iterator[Any]:
     """The results of tasks 0 to total - 1, in order, a bounded number of them under way or waiting."""
-    progress, window = Progress(stage, total), tasks_at_once()
-    running: dict[int, Any] = {}
-    started = 0
-    for number in range(total):
-        while started < total and started < number + window:
-            running[started] = submit(started)
-            started += 1
-        yield ray.get(running.pop(number))
-        progress.step()
+    for reference in started(stage, submit, total):
+        yield ray.get(reference)
+
+
+def started(stage: str, submit: Callable[[int], Any], total: int) -> Iterator[Any]:
+    """References to the results of tasks 0 to total - 1, each once it is there, a bounded number under way."""
+    progress, room = Progress(stage, total), tasks_at_once()
+    running: deque[Any] = deque()
+    for number in range(total + room):
+        if number < total:
+            running.append(submit(number))
+        if number >= room - 1 and running:
+            ray.wait([running[0]], fetch_local=False)
+            yield running.popleft()
+            progress.step()
 
 
 def tasks_at_once() -> int:
@@ -113,10 +120,8 @@ def _once(path: str, parts: int, function: Callable[..., Any], *args: Any) -> An
         return _read(path, parts)
     made = function(*args)
     results = (made,) if parts == 1 else made
-    buffer = io.BytesIO()
-    np.savez(buffer, **{f"{part}.{name}": array for part, r in enumerate(results) for name, array in r.items()})
     with storage.writing(path) as file:
-        file.write(buffer.getbuffer())
+        np.savez(file, **{f"{part}.{name}": array for part, r in enumerate(results) for name, array in r.items()})
     return made
 
 

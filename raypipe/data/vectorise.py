@@ -12,22 +12,22 @@ import ray
 import scipy.sparse as sp
 
 from raypipe.config import PrepareConfig
-from raypipe.core import tfidf
+from raypipe.core import similarity, tfidf
 from raypipe.core.tfidf import Analyzer
 from raypipe.data.table import Table
-from raypipe.data.tasks import Arrays, Work, in_order, packed, unpacked
+from raypipe.data.tasks import Arrays, Work, in_order, packed, started, unpacked
 from raypipe.errors import ConfigError
 
+BLOCK_ENTRIES = 16_000_000  # values of one block, 250 MB: rows of many character n-grams come in smaller blocks
 UNSPACED_SHARE = 0.1  # more than this share of letters in scripts without spaces: the word analyzer cannot work
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """The unit rows of the rows that were alive, in shards that follow file order."""
+    """The unit rows of the rows that were alive, in blocks that follow file order, ready for the join."""
 
-    shards: list["ray.ObjectRef"]  # of a csr_matrix as arrays  # (shard rows, terms)
-    rows: list[np.ndarray]  # the table's row numbers of each shard
-    entries: list[int]  # stored values of each shard
+    blocks: list["ray.ObjectRef"]  # of a similarity.Ready as arrays  # (block rows, terms)
+    rows: list[np.ndarray]  # the table's row numbers of each block
     featureless: np.ndarray  # the table's row numbers of rows without features
     vocabulary: tfidf.Vocabulary
     weights: "ray.ObjectRef"  # of tfidf.Weights
@@ -50,7 +50,7 @@ def choose_analyzer(table: Table, config: PrepareConfig) -> Analyzer:
     return Analyzer(kind, config.ngram_range or default_range, config.token_pattern)
 
 
-def vectorise(table: Table, analyzer: Analyzer, work: Work) -> Vectors:
+def vectorise(table: Table, analyzer: Analyzer, threshold: float, block_rows: int, work: Work) -> Vectors:
     """Fit on all rows that are alive and transform them; each text is tokenised once."""
     rows = [numbers[table.is_alive[numbers]] for numbers in (shard.numbers() for shard in table.shards)]
     vocabulary, counted, numbers, entries, featureless = tfidf.Vocabulary(), [], [], [], []
@@ -58,7 +58,7 @@ def vectorise(table: Table, analyzer: Analyzer, work: Work) -> Vectors:
     def count(number: int) -> "ray.ObjectRef":
         shard = table.shards[number]
         positions = rows[number] - shard.first + shard.offset
-        counts, summary = work.submit(f"count/{number:05d}", count_block, shard.block, positions, analyzer, parts=2)
+        counts, summary = work.submit(f"count/{number:05d}", count_shard, shard.block, positions, analyzer, parts=2)
         counted.append(counts)
         return summary
 
@@ -67,17 +67,38 @@ def vectorise(table: Table, analyzer: Analyzer, work: Work) -> Vectors:
         featureless.append(rows[shard][summary["features"] == 0])
         entries.append(int(summary["features"].sum()))
     weights = ray.put(vocabulary.weights(sum(map(len, rows))))
-    weighed = [
-        work.submit(f"weigh/{shard:05d}", weigh, counts, shard_numbers, weights)
-        for shard, (counts, shard_numbers) in enumerate(zip(counted, numbers, strict=True))
-    ]
-    ray.wait(weighed, num_returns=len(weighed), fetch_local=False)
+    groups = _grouped([len(r) for r in rows], entries, block_rows)
+
+    def weigh(group: int) -> "ray.ObjectRef":
+        mine = [numbers[shard] for shard in groups[group]], [counted[shard] for shard in groups[group]]
+        return work.submit(f"weigh/{group:05d}", weigh_block, threshold, weights, mine[0], *mine[1])
+
     return Vectors(
-        weighed, rows, entries, np.concatenate([np.empty(0, np.int64), *featureless]), vocabulary, weights, analyzer
+        blocks=list(started("weigh", weigh, len(groups))),
+        rows=[np.concatenate([rows[shard] for shard in group]) for group in groups],
+        featureless=np.concatenate([np.empty(0, np.int64), *featureless]),
+        vocabulary=vocabulary,
+        weights=weights,
+        analyzer=analyzer,
     )
 
 
-def count_block(block: pa.Table, positions: np.ndarray, analyzer: Analyzer) -> tuple[Arrays, Arrays]:
+def _grouped(rows: list[int], entries: list[int], block_rows: int) -> list[list[int]]:
+    """Consecutive shards together, up to ``block_rows`` rows and BLOCK_ENTRIES values; shards without rows left out."""
+    groups: list[list[int]] = []
+    group_rows = group_entries = 0
+    for shard, (r, e) in enumerate(zip(rows, entries, strict=True)):
+        if not r:
+            continue
+        if not groups or group_rows + r > block_rows or group_entries + e > BLOCK_ENTRIES:
+            groups.append([])
+            group_rows = group_entries = 0
+        groups[-1].append(shard)
+        group_rows, group_entries = group_rows + r, group_entries + e
+    return groups
+
+
+def count_shard(block: pa.Table, positions: np.ndarray, analyzer: Analyzer) -> tuple[Arrays, Arrays]:
     """The term counts of a block's rows at these positions; and their terms, document frequencies and row sizes."""
     counted = tfidf.count_terms(block["text"].take(pa.array(positions)).to_pylist(), analyzer)
     features = np.diff(counted.counts.indptr)
@@ -85,9 +106,18 @@ def count_block(block: pa.Table, positions: np.ndarray, analyzer: Analyzer) -> t
     return arrays_of(counted.counts), summary
 
 
-def weigh(counts: Arrays, numbers: np.ndarray, weights: tfidf.Weights) -> Arrays:
-    """A shard's counts as unit rows."""
-    return arrays_of(tfidf.unit_rows(matrix_of(counts), numbers, weights))
+def weigh_block(threshold: float, weights: tfidf.Weights, numbers: list[np.ndarray], *counts: Arrays) -> Arrays:
+    """The counts of consecutive shards as one block of unit rows, ready for the join."""
+    shards = [tfidf.unit_rows(matrix_of(c), n, weights) for c, n in zip(counts, numbers, strict=True)]
+    made = similarity.ready(shards[0] if len(shards) == 1 else sp.vstack(shards, format="csr"), threshold)
+    shape = np.array([len(made.rows.end), made.columns])
+    return made.rows._asdict() | {"shape": shape, "threshold": np.array(threshold)}
+
+
+def ready_of(arrays: Arrays) -> similarity.Ready:
+    """The block that ``weigh_block`` made."""
+    rows = similarity.Prefixed(*(arrays[name] for name in similarity.Prefixed._fields))
+    return similarity.Ready(rows, int(arrays["shape"][1]), float(arrays["threshold"]))
 
 
 def arrays_of(matrix: sp.csr_matrix) -> Arrays:
@@ -96,6 +126,6 @@ def arrays_of(matrix: sp.csr_matrix) -> Arrays:
 
 
 def matrix_of(arrays: Arrays) -> sp.csr_matrix:
-    """The CSR matrix of plain arrays."""
+    """The CSR matrix of plain arrays, also of a block's."""
     parts = arrays["data"], arrays["indices"], arrays["indptr"]
     return sp.csr_matrix(parts, shape=tuple(arrays["shape"]), copy=False)

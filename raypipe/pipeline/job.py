@@ -107,13 +107,12 @@ class Job:
         with clock("labels"):
             labels.filter_labels(table, self.renames, config)
         with clock("vectorise"):
-            vectors = vectorise.vectorise(table, vectorise.choose_analyzer(table, config), work)
+            analyzer = vectorise.choose_analyzer(table, config)
+            vectors = vectorise.vectorise(table, analyzer, config.similarity_threshold, config.block_rows, work)
             say(f"{len(table.alive):,} rows vectorised as {vectors.analyzer}, {len(vectors.vocabulary):,} terms")
         if self.decontaminated is not None:
             with clock("decontaminate"):
-                decontaminate.decontaminate(
-                    table, vectors, *self.decontaminated, config.text, config.similarity_threshold, work
-                )
+                decontaminate.decontaminate(table, vectors, *self.decontaminated, config.text, work)
         return table, vectors
 
 

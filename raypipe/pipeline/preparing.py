@@ -79,9 +79,8 @@ def _stages(job: Job, out: _Outputs, work: Any) -> dict[str, Any]:
     former = previous.read(job.earlier)
     table, vectors = job.vectorised(work)
     with clock("join"):
-        threshold = config.similarity_threshold
         featureless = int(table.is_alive[vectors.featureless].sum())
-        dedup.dedup(table, vectors, threshold, config.on_conflict, config.block_rows, work)
+        dedup.dedup(table, vectors, config.on_conflict, work)
         say(f"{len(table.alive):,} rows left without duplicates")
     with clock("split"):
         past = previous.recognise(table, former)

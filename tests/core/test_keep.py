@@ -154,11 +154,12 @@ def test_block_by_block_equals_all_pairs_at_once(threshold: float) -> None:
                 others = earlier[kept[earlier]]
                 row, other, cosine = keep.nearest(similarity.cross_join(rows[block], rows[others], threshold))
                 near.update(block[row], others[other], cosine)
-            chosen = block[~np.isin(text[block], text[kept])]
-            result = similarity.keep_join(rows[chosen], threshold, text[chosen], near.row[chosen] >= 0)
+            asks = ~np.isin(text[block], text[kept])
+            block_rows = similarity.ready(rows[block], threshold)
+            result = similarity.keep_join(block_rows, asks, text[block], near.row[block] >= 0)
             row, other, cosine = keep.nearest(result.pairs)
-            near.update(chosen[row], chosen[other], cosine)
-            kept[chosen[result.kept]] = True
+            near.update(block[row], block[other], cosine)
+            kept[block[result.kept]] = True
         found = keep.verdict(text, kept, near.row, near.cosine)
         vector = np.where(np.diff(rows.indptr) > 0, np.arange(size), -1)
         graph = keep.symmetric(*similarity.self_join(rows, threshold), size)

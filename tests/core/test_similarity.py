@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from raypipe.core import similarity
-from raypipe.core.similarity import TOLERANCE, Pairs, cross_join, keep_join, self_join
+from raypipe.core.similarity import TOLERANCE, Pairs, cross_join, keep_join, ready, self_join
 
 FEW = settings(max_examples=60, deadline=None, derandomize=True)
 THRESHOLDS = (0.05, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0)
@@ -173,7 +173,8 @@ def test_keeping_equals_the_rule_word_for_word(threshold: float) -> None:
         if (np.abs(cosines - low) < ROUNDING).any():
             return 0
         kept, found = kept_slowly(cosines, text, blocked, low)
-        result = keep_join(rows, threshold, text, blocked)
+        made = ready(rows, threshold)
+        result = keep_join(made, made.all(), text, blocked)
         assert np.flatnonzero(result.kept).tolist() == kept
         pairs = result.pairs
         assert set(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)) == found
@@ -203,7 +204,8 @@ def test_a_template_with_many_near_copies_costs_its_rows_not_their_square() -> N
     rows = sp.csr_matrix((data.ravel(), columns.ravel(), np.arange(0, 12 * size + 1, 12)), shape=(size, 5_011))
     rows.sort_indices()
     rows.data /= np.sqrt(11.25)
-    result = keep_join(rows, 0.9, np.arange(size), np.zeros(size, bool))
+    made = ready(rows, 0.9)
+    result = keep_join(made, made.all(), np.arange(size), np.zeros(size, bool))
     assert np.flatnonzero(result.kept).tolist() == [0]
     assert result.pairs.left.tolist() == list(range(1, size)) and not result.pairs.right.any()
 
