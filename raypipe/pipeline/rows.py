@@ -33,9 +33,11 @@ class Rows:
         return table[ID].to_pylist(), table[LABEL].to_pylist()
 
     def weight(self) -> np.ndarray | None:
-        """What each row stands for  # (rows,); None where it is not known, or the same for all."""
-        weight = None if self.splits is None else self.splits.test[WEIGHT].to_numpy(float)
-        return weight if weight is not None and len(np.unique(weight)) > 1 else None
+        """What each row stands for  # (rows,); None where it is not known, no weight, or the same for all."""
+        if self.splits is None or not _are_weights(self.splits):
+            return None
+        weight = self.splits.test[WEIGHT].to_numpy(float)
+        return weight if len(np.unique(weight)) > 1 else None
 
 
 def of_splits(splits: Splits) -> Rows:
@@ -50,9 +52,10 @@ def of_splits(splits: Splits) -> Rows:
         }
     )
     blocks = [table.slice(start, ROWS_PER_BLOCK) for start in range(0, len(test), ROWS_PER_BLOCK)]
-    return Rows(
-        ray.data.from_arrow(blocks), len(test), f"test of {splits.source}", [], splits, splits.fingerprint(), {}
-    )
+    notices = ["the column weight has values that are not above 0, so that no headline is weighted by it"]
+    notices *= not _are_weights(splits)
+    dataset, name = ray.data.from_arrow(blocks), f"test of {splits.source}"
+    return Rows(dataset, len(test), name, notices, splits, splits.fingerprint(), {})
 
 
 def of_files(folder: str, pattern: str, text: str, label: str | None, output: str | None) -> Rows:
@@ -79,3 +82,9 @@ def of_files(folder: str, pattern: str, text: str, label: str | None, output: st
     notices = [f"{total - count} rows without a usable text or label were left out"] if count < total else []
     sums = ingest.checksums(storage.absolute(folder), files)
     return Rows(kept, count, ", ".join(files[:3]), notices, None, " ".join(sums.values()), removed)
+
+
+def _are_weights(splits: Splits) -> bool:
+    """Whether the column ``weight`` of test can be one: in somebody else's dataset it may mean anything."""
+    weight = splits.test[WEIGHT].to_numpy(float)
+    return bool((np.isfinite(weight) & (weight > 0)).all())

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import sentences
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -10,7 +11,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from raypipe.errors import ConfigError
 from raypipe.evaluate import baseline, earlier
 from raypipe.evaluate.near_copies import has_near_copy
-from raypipe.splits import cleaned_at
+from raypipe.hub import Source
+from raypipe.pipeline import rows
+from raypipe.splits import Splits, cleaned_at
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.8, 1.0])
@@ -37,6 +40,17 @@ def test_the_card_says_where_a_dataset_was_cleaned():
     assert cleaned_at("# A dataset of somebody else's") is None
 
 
+@pytest.mark.parametrize(
+    ("weight", "said"), [([1.0, 2.0], False), ([2.0, 2.0], False), ([1.0, -2.0], True), ([0.0, np.inf], True)]
+)
+def test_only_weights_weigh(local_ray, weight, said):
+    test = pd.DataFrame({"text": ["x", "y"], "label": ["a", "b"], "id": ["1", "2"], "weight": weight})
+    found = rows.of_splits(Splits(test, test, Source("folder")))
+    assert (found.weight() is not None) == (weight == [1.0, 2.0])
+    assert any("weight" in notice for notice in found.notices) == said
+    assert found.ids_and_labels() == (["1", "2"], ["a", "b"])
+
+
 def lines(path, rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(path)
@@ -51,7 +65,7 @@ def test_earlier_predictions_come_in_the_order_of_these_rows(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("rows", "words"),
+    ("found", "words"),
     [
         (ROWS[:1], ["lacks 1 of the 2 rows", "has 0 other rows", "the same ids"]),
         ([*ROWS, {"id": "f:3", "label": "a", "top1": True}], ["lacks 0", "has 1 other"]),
@@ -62,9 +76,9 @@ def test_earlier_predictions_come_in_the_order_of_these_rows(tmp_path):
         (["secret"], ["line 1"]),
     ],
 )
-def test_predictions_of_other_rows_are_refused(tmp_path, rows, words):
+def test_predictions_of_other_rows_are_refused(tmp_path, found, words):
     with pytest.raises(ConfigError) as refusal:
-        earlier.read(lines(tmp_path / "old.jsonl", rows), ["f:1", "f:2"], ["a", "b"])
+        earlier.read(lines(tmp_path / "old.jsonl", found), ["f:1", "f:2"], ["a", "b"])
     assert all(word in str(refusal.value) for word in words), str(refusal.value)
     assert "secret" not in str(refusal.value) and "--compare-with" in str(refusal.value)
 
