@@ -1,11 +1,16 @@
 """What stands beside a model: near-copies against brute force, earlier predictions, kept baselines, cards."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import sentences
+from hub_server import HubServer
+from huggingface_hub import CommitOperationAdd, HfApi
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from raypipe.errors import ConfigError
@@ -103,3 +108,26 @@ def test_baselines_are_kept_whole_or_not_at_all(tmp_path, monkeypatch):
     assert baseline.cached(path) is None, "a damaged file is no baseline"
     monkeypatch.setenv("RAYPIPE_CACHE", "/proc/nowhere")
     assert not baseline.keep(baseline.cache_path("print", 42, 3), ranked)
+
+
+def test_the_threshold_comes_from_the_card_of_a_repository_too(tmp_path):
+    script = """
+import json
+from raypipe import splits
+token = "hf_cardTOKEN"
+found = [splits.load(name, "text", "label", token).similarity_threshold for name in ("user/ours", "user/theirs")]
+print(json.dumps(found))
+"""
+    files = {"train.csv": b"text,label\nx,a\ny,b\n", "test.csv": b"text,label\nz,a\n"}
+    card = b"# Dataset\n\nwith the same text, or with a TF-IDF cosine of 0.7 or more\n(word), the first one stays.\n"
+    with HubServer(tokens={"hf_cardTOKEN"}) as server:
+        api = HfApi(endpoint=server.url, token="hf_cardTOKEN")
+        for name, more in {"user/ours": {"README.md": card}, "user/theirs": {}}.items():
+            api.create_repo(name, repo_type="dataset")
+            operations = [CommitOperationAdd(path, content) for path, content in (files | more).items()]
+            api.create_commit(name, operations, commit_message="rows", repo_type="dataset")
+        environment = os.environ | {"HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path)}
+        command = [sys.executable, "-c", script]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == [0.7, None]
