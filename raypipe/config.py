@@ -171,6 +171,9 @@ class PrepareConfig(CommonConfig):
         )
         fraction(self.reduce_majority_to, "--reduce-majority-to", one_allowed=True)
         fraction(self.similarity_threshold, "--similarity-threshold", one_allowed=True)
+        require(
+            self.similarity_threshold >= 1e-6, f"--similarity-threshold {self.similarity_threshold}", "at least 1e-6"
+        )
         fraction(self.test_fraction, "--test-fraction")
         require(0 <= self.max_bad_fraction <= 1, f"--max-bad-fraction {self.max_bad_fraction}", "0 to 1")
         ratio = self.max_class_ratio

@@ -1,6 +1,7 @@
 """Files by local path or URI (s3://, gs://, ...), through fsspec; outputs that are either whole or absent."""
 
 import contextlib
+import fcntl
 import fnmatch
 import glob
 import hashlib
@@ -8,6 +9,7 @@ import os
 import re
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from raypipe.errors import ConfigError
 
 _URI = re.compile(r"^[a-z][a-z0-9+.-]+://")
 _LOCAL = re.compile(r"^(?:file|local)://")
+LOCK = "lock"  # the file in a folder that `locked` locks
 _OBJECT_STORES = ("s3://", "s3a://", "gs://", "gcs://")
 
 
@@ -110,7 +113,7 @@ def writing(path: str) -> Iterator[Any]:
             fs.put_file(file.name, inner)
         return
     os.makedirs(parent(path), exist_ok=True)
-    part = f"{path}.{os.getpid()}.part"  # two tries of one task must not write into each other
+    part = f"{path}.{uuid.uuid4().hex}.part"  # two tries of one task, on two machines maybe, must not meet
     try:
         with open(part, "wb") as file:
             yield file
@@ -184,13 +187,44 @@ def staged(folder: str, mark: str, names: list[str]) -> Iterator[str]:
         assert not missing, f"the stage did not write {missing}"
         remove(join(folder, mark))
         for name in [*names, mark]:
-            remove(join(folder, name))
+            source, target = os.path.join(stage, name), join(folder, name)
+            if not local or os.path.isdir(source):
+                remove(target)
             if local:
-                os.replace(os.path.join(stage, name), os.path.join(folder, name))
+                os.replace(source, target)
             else:
-                upload(os.path.join(stage, name), join(folder, name))
+                upload(source, target)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked(folder: str) -> Iterator[None]:
+    """A folder that one process at a time works in; the lock goes with the process, however it ends.
+
+    Raises ConfigError where another one holds it. An address has no locks.
+    """
+    if is_uri(folder):
+        yield
+        return
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, LOCK), "wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"another run is at work in {folder}", "one run for an output", "wait for it, or another -o"
+            ) from None
+        yield
+
+
+def names_in(folder: str) -> list[str]:
+    """The names of what a folder holds; none where it is not there."""
+    fs, inner = filesystem(folder)
+    try:
+        return sorted({name.rstrip("/").rsplit("/", 1)[-1] for name in fs.ls(inner, detail=False)})
+    except FileNotFoundError:
+        return []
 
 
 def upload(source: str, target: str) -> None:
@@ -212,6 +246,13 @@ def download(source: str, target: str) -> None:
     """Copy a file or folder at a path or URI to a local path."""
     fs, inner = filesystem(source)
     fs.get(inner.rstrip("/") + ("/" if fs.isdir(inner) else ""), target, recursive=True)
+
+
+def remove_if_empty(folder: str) -> None:
+    """Remove a local folder that holds nothing; an address has no empty folders."""
+    if not is_uri(folder):
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
 
 
 def remove(path: str) -> None:

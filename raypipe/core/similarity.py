@@ -17,7 +17,7 @@ from raypipe.core.prefix_join import Prefixed
 __all__ = ["TOLERANCE", "Kept", "Pairs", "Ready", "compare", "cross_join", "keep_join", "ready", "self_join"]
 
 _SLACK = 1e-12  # rounding of float64 norms, which are sums of at most some thousand terms <= 1
-_PREFIX_NS = 15.0  # a posting of a prefix read, with its share of the verifications
+_PREFIX_NS = 8.0  # a posting of a prefix read, with its share of the verifications
 _PRODUCT_NS, _CELL_NS = 1.0, 0.4  # a product accumulated; a pair of rows scanned
 _NO_TEXT, _NO_BLOCK = np.empty(0, np.int64), np.empty(0, np.bool_)
 

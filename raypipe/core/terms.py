@@ -163,4 +163,5 @@ def _intern(codes, starts, stops, ends, pool, pool_ends, hashes, terms):  # type
             counts[slot[term]] += 1
         row_ends[row] = filled
         row_start = filled
-    return pool, pool_ends[: terms + 1], hashes[:terms], columns[:filled], counts[:filled], row_ends
+    # Copies, since a slice would keep the room of all spans alive.
+    return pool, pool_ends[: terms + 1], hashes[:terms], columns[:filled].copy(), counts[:filled].copy(), row_ends

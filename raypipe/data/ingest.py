@@ -1,9 +1,12 @@
 """Read raw files into rows, in parallel, each with its place in file order; a bad line is a row with a reason."""
 
+import contextlib
 import gzip
 import io
+import itertools
 import json
 import os
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -23,6 +26,9 @@ from raypipe.errors import DataError
 PIECE_BYTES = 16 << 20  # a JSONL file is read in pieces of this size, one task each
 BLOCK_CHARACTERS = 16 << 20  # characters of text after which a block ends, however few its rows
 LINE_BITS = 40  # order = file number << LINE_BITS | line
+_MOST_PIECES = 256  # small files that one task reads
+_CHECKSUM_TASKS = 256
+_A_NAME = re.compile(r"(?=.{1,40}$)\S+(?: \S+){0,2}")  # what can be a column's name; a file without a header has texts
 PEEKED_ROWS = 200  # records looked at on the driver, to refuse a wrong column before work starts
 
 SCHEMA = pa.schema(
@@ -51,6 +57,8 @@ def find(folder: str, pattern: str) -> list[str]:
             "check --input-dir and --input-filename",
         )
     for name in files:
+        if "::" in storage.join(folder, name):
+            raise DataError(f"the input file {storage.join(folder, name)}", "a path without '::'", "rename it")
         if not name.endswith(FORMATS):
             raise DataError(f"the input file {name}", f"a name that ends in {', '.join(FORMATS)}")
     return files
@@ -71,40 +79,46 @@ def ingest(
     """
     peek(folder, files, text_column, label_column)
     pieces = [piece for number, name in enumerate(files) for piece in _pieces(storage.join(folder, name), number)]
-    pieces = [
-        piece | {"kept_at": kept_at(f"ingest/{number:05d}", "arrow") if kept_at else ""}
-        for number, piece in enumerate(pieces)
+    tasks = [
+        {"pieces": group, "kept_at": kept_at(f"ingest/{number:05d}", "arrow") if kept_at else ""}
+        for number, group in enumerate(_grouped(pieces))
     ]
 
     def read(batch: pa.Table) -> Iterator[pa.Table]:
-        for piece in batch.to_pylist():
-            rows = _read_piece(piece, text_column, label_column, block_rows)
-            yield from _kept(piece["kept_at"], _tables(rows, piece["file"], block_rows))
+        for task in batch.to_pylist():
+            rows = (
+                (p["file"], r) for p in task["pieces"] for r in _read_piece(p, text_column, label_column, block_rows)
+            )
+            yield from _kept(task["kept_at"], _tables(rows, block_rows))
 
-    source = ray.data.from_items(pieces, override_num_blocks=len(pieces))
+    source = ray.data.from_items(tasks, override_num_blocks=len(tasks))
     return source.map_batches(read, batch_format="pyarrow", batch_size=None, zero_copy_batch=True).materialize()
 
 
 def _kept(path: str, made: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """The tables of a piece, out of the file at ``path`` or, made now, into it; without a path just made."""
+    """The tables of a task, out of the file at ``path`` or, made now, into it; without a path just made."""
     if not path:
         yield from made
-    elif storage.exists(path):
-        with fsspec.open(path, "rb") as file, pa.ipc.open_stream(file) as reader:
-            for batch in reader:
-                yield pa.Table.from_batches([batch])
-        yield SCHEMA.empty_table()
-    else:
-        with storage.writing(path) as file, pa.ipc.new_stream(file, SCHEMA) as writer:
-            for table in made:
-                writer.write_table(table)
-                yield table
+        return
+    if storage.exists(path):
+        with contextlib.suppress(pa.ArrowInvalid, OSError), fsspec.open(path, "rb") as file:
+            kept = pa.ipc.open_file(file)  # a file torn by a crash has no footer: made again
+            batches = [kept.get_batch(number) for number in range(kept.num_record_batches)]
+            yield from (pa.Table.from_batches([batch]) for batch in batches)
+            yield SCHEMA.empty_table()
+            return
+    with storage.writing(path) as file, pa.ipc.new_file(file, SCHEMA) as writer:
+        for table in made:
+            writer.write_table(table)
+            yield table
 
 
 def checksums(folder: str, files: list[str]) -> dict[str, str]:
-    """SHA-256 of each file as stored, one task a file."""
-    digest = ray.remote(storage.sha256)
-    return dict(zip(files, ray.get([digest.remote(storage.join(folder, f)) for f in files]), strict=True))
+    """SHA-256 of each file as stored."""
+    digest = ray.remote(lambda names: [storage.sha256(storage.join(folder, name)) for name in names])
+    few = -(-len(files) // _CHECKSUM_TASKS)
+    sums = ray.get([digest.remote(files[start : start + few]) for start in range(0, len(files), few)])
+    return dict(zip(files, itertools.chain(*sums), strict=True))
 
 
 def peek(folder: str, files: list[str], text_column: str, label_column: str | None) -> None:
@@ -129,7 +143,7 @@ def peek(folder: str, files: list[str], text_column: str, label_column: str | No
         return  # nothing but bad lines: the ledger counts them and --max-bad-fraction decides
     for column in (text_column, label_column):
         if column is not None and column not in seen:
-            names = ", ".join(repr(name[:40]) for name in list(seen)[:12])  # a file without a header has texts there
+            names = ", ".join(repr(name) if _A_NAME.fullmatch(name) else "a long name" for name in list(seen)[:12])
             raise DataError(
                 f"no column {column!r} in {files[0]}, which has {names}",
                 "the columns of --text and --subject",
@@ -139,9 +153,9 @@ def peek(folder: str, files: list[str], text_column: str, label_column: str | No
 
 def _pieces(path: str, number: int) -> list[dict[str, Any]]:
     """Byte ranges of a file, each with the number of the line that follows its start."""
-    whole = {"path": path, "file": number, "start": 0, "end": -1, "line": 1}
     fs, inner = storage.filesystem(path)
     size = fs.size(inner)
+    whole = {"path": path, "file": number, "start": 0, "end": -1, "line": 1, "bytes": size}
     if not path.endswith(".jsonl") or size <= PIECE_BYTES:
         return [whole]
     starts = list(range(0, size, PIECE_BYTES))
@@ -149,9 +163,22 @@ def _pieces(path: str, number: int) -> list[dict[str, Any]]:
     newlines = ray.get([count.remote(path, start, start + PIECE_BYTES) for start in starts])
     pieces, line = [], 1
     for start, lines in zip(starts, newlines, strict=True):
-        pieces.append(whole | {"start": start, "end": start + PIECE_BYTES, "line": line})
+        pieces.append(whole | {"start": start, "end": start + PIECE_BYTES, "line": line, "bytes": PIECE_BYTES})
         line += lines
     return pieces
+
+
+def _grouped(pieces: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Consecutive small pieces together, so that ten thousand small files are no ten thousand tasks."""
+    groups: list[list[dict[str, Any]]] = []
+    room = 0
+    for piece in pieces:
+        room -= piece["bytes"]
+        if not groups or room < 0 or len(groups[-1]) == _MOST_PIECES:
+            groups.append([])
+            room = PIECE_BYTES - piece["bytes"]
+        groups[-1].append(piece)
+    return groups
 
 
 def _newlines(path: str, start: int, end: int) -> int:
@@ -243,11 +270,11 @@ def _as_bytes(column: pa.Array) -> pa.Array:
     return column.cast(pa.large_binary()) if is_text else column
 
 
-def _tables(rows: Iterable[Record], file: int, block_rows: int) -> Iterator[pa.Table]:
+def _tables(rows: Iterable[tuple[int, Record]], block_rows: int) -> Iterator[pa.Table]:
     block: list[tuple[Any, ...]] = []
     known: set[str] = set()
     characters = 0
-    for row in rows:
+    for file, row in rows:
         new = [] if known.issuperset(row.columns) else [c for c in row.columns if c not in known]
         known.update(new)
         usable = not row.reason

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import pyarrow.compute as pc
 import ray
 
 from raypipe import schema
-from raypipe.data.ingest import LINE_BITS
+from raypipe.data.ingest import BLOCK_CHARACTERS, LINE_BITS
 from raypipe.errors import StageError
 
 REMOVED, TO_TRAIN, TO_TEST = 0, 1, 2
@@ -81,7 +80,7 @@ class Table:
         label = np.concatenate([_NO_ROWS, *labels])
         return cls(
             files=files,
-            shards=_shards(blocks, [len(d["order"]) for d in digests], shard_rows),
+            shards=_shards(blocks, [d["characters"] for d in digests], shard_rows),
             names=names,
             label=label,
             raw_label=label.copy(),
@@ -133,14 +132,21 @@ class Table:
         return {reason: int(n) for reason, n in zip(schema.REASONS, counts, strict=True) if n}
 
 
-def _shards(blocks: list["ray.ObjectRef"], sizes: list[int], shard_rows: int) -> list[Shard]:
-    """Blocks of more than ``shard_rows`` rows in even shares."""
+def _shards(blocks: list["ray.ObjectRef"], characters: list[np.ndarray], shard_rows: int) -> list[Shard]:
+    """Blocks in shares of at most ``shard_rows`` rows and, but for a longer single row, BLOCK_CHARACTERS.
+
+    Ray Data puts small tables of one task together again, so a block can hold more than the reader gave at once.
+    """
     shards, first = [], 0
-    for block, size in zip(blocks, sizes, strict=True):
-        pieces = -(-size // shard_rows)
-        cuts = [size * piece // pieces for piece in range(pieces + 1)] if size else []
-        shards += [Shard(block, a, first + a, b - a) for a, b in pairwise(cuts)]
-        first += size
+    for block, lengths in zip(blocks, characters, strict=True):
+        start, ends = 0, np.cumsum(lengths)
+        while start < len(lengths):
+            before = ends[start - 1] if start else 0
+            stop = int(np.searchsorted(ends, before + BLOCK_CHARACTERS, side="right"))
+            stop = max(start + 1, min(stop, start + shard_rows))
+            shards.append(Shard(block, start, first + start, stop - start))
+            start = stop
+        first += len(lengths)
     return shards
 
 
@@ -155,6 +161,7 @@ def _digest(block: pa.Table) -> dict[str, Any]:
     return {
         **{name: block[name].to_numpy() for name in _NUMBERS},
         "reason": reason,
+        "characters": pc.utf8_length(block["text"]).to_numpy(),
         "names": label.dictionary.to_pylist(),
         "label": label.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64),
         "details": [detail for detail in block["detail"].to_pylist() if detail],

@@ -4,6 +4,9 @@ A result is one or more dictionaries of arrays, kept as uncompressed .npz withou
 object store as ever; the file is there for --resume, and for a task that Ray repeats because a node was lost.
 """
 
+import contextlib
+import functools
+import heapq
 import io
 import os
 import random
@@ -12,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import ray
@@ -56,19 +60,28 @@ def in_order(stage: str, submit: Callable[[int], Any], total: int) -> Iterator[A
 
 def started(stage: str, submit: Callable[[int], Any], total: int) -> Iterator[Any]:
     """References to the results of tasks 0 to total - 1, each once it is there, a bounded number under way."""
-    progress, room = Progress(stage, total), tasks_at_once()
+    progress = Progress(stage, total)
     running: deque[Any] = deque()
-    for number in range(total + room):
-        if number < total:
-            running.append(submit(number))
-        if number >= room - 1 and running:
-            ray.wait([running[0]], fetch_local=False)
-            yield running.popleft()
-            progress.step()
+    submitted = 0
+    while submitted < total or running:
+        while submitted < total and len(running) < tasks_at_once():
+            running.append(submit(submitted))
+            submitted += 1
+        ray.wait([running[0]], fetch_local=False)
+        yield running.popleft()
+        progress.step()
 
 
 def tasks_at_once() -> int:
-    """How many tasks to have under way: enough to keep all CPUs busy, few enough to bound what waits in memory."""
+    """How many tasks to have under way: enough to keep all CPUs busy, few enough to bound what waits in memory.
+
+    Twice the CPUs, so that an autoscaler sees that more of them would be used; asked anew while it grows.
+    """
+    return _tasks_at_once(int(time.monotonic() / PROGRESS_S))
+
+
+@functools.lru_cache(maxsize=1)
+def _tasks_at_once(moment: int) -> int:
     return 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
@@ -77,21 +90,22 @@ class Graph:
 
     def __init__(self, stage: str, total: int) -> None:
         self._progress = Progress(stage, total)
-        self._ready: list[tuple[Any, Callable[[], Any], Callable[[Any], None]]] = []
+        self._ready: list[tuple[Any, int, Callable[[], Any], Callable[[Any], None]]] = []  # a heap
+        self._added = 0
         self._shuffle = random.Random(ORDER_SEED) if ORDER_SEED else None
 
     def add(self, priority: tuple[int, ...], submit: Callable[[], Any], done: Callable[[Any], None]) -> None:
         """Have ``submit()`` called when there is room, the lowest priority first; ``done`` receives its result."""
-        self._ready.append(((self._shuffle.random(),) if self._shuffle else priority, submit, done))
+        self._added += 1
+        place = (self._shuffle.random(),) if self._shuffle else priority
+        heapq.heappush(self._ready, (place, self._added, submit, done))
 
     def run(self) -> None:
         """Until nothing is ready or running; ``done`` may add more."""
         running: dict[Any, Callable[[Any], None]] = {}
-        room = tasks_at_once()
         while self._ready or running:
-            self._ready.sort(key=lambda entry: entry[0], reverse=True)
-            while self._ready and len(running) < room:
-                _, submit, done = self._ready.pop()
+            while self._ready and len(running) < tasks_at_once():
+                *_, submit, done = heapq.heappop(self._ready)
                 running[submit()] = done
             finished, _ = ray.wait(list(running), num_returns=1)
             for reference in finished:
@@ -117,7 +131,8 @@ class Progress:
 
 def _once(path: str, parts: int, function: Callable[..., Any], *args: Any) -> Any:
     if storage.exists(path):
-        return _read(path, parts)
+        with contextlib.suppress(OSError, EOFError, ValueError, BadZipFile):  # torn by a crash: made again
+            return _read(path, parts)
     made = function(*args)
     results = (made,) if parts == 1 else made
     with storage.writing(path) as file:

@@ -23,8 +23,8 @@ def explore(config: PrepareConfig) -> StageResult:
     config.validate()
     storage.check_reachable(config.input_dir, config.output_filename, config.label_map, config.decontaminate)
     out = _Outputs(config.output_filename)
-    finished = finished_output(out.mark, config, list(out.paths().values()))
     job = Job(config, out)
+    finished = None if job.unfinished() else finished_output(out.mark, config, list(out.paths().values()))
     with session(config):
         require_shared(job.source, out.folder, config.decontaminate)
         job.read_checksums()

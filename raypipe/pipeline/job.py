@@ -1,7 +1,9 @@
 """What prepare and its --explore share: the input checked at the door, resumable work, rows up to their vectors."""
 
+import hashlib
 import json
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -26,11 +28,11 @@ class Job:
         self.files = ingest.find(self.source, config.input_filename)
         ingest.peek(self.source, self.files, config.text, config.subject)
         self.renames = labels.read_label_map(config.label_map)
-        inputs = {storage.join(self.source, name) for name in self.files}
-        for path in out.paths().values():
-            if path in inputs:
+        made = (*out.paths().values(), self._work_root())
+        for path in (storage.join(self.source, name) for name in self.files):
+            if any(path == place or path.startswith(f"{place}/") for place in made):
                 raise ConfigError(
-                    f"the output {path} is one of the input files",
+                    f"the output would replace {path}, one of the input files",
                     "outputs apart from inputs",
                     "another -o, or a narrower -f",
                 )
@@ -61,37 +63,53 @@ class Job:
         What finished tasks made is kept beside the output until it is complete, unless the input is at fault.
         """
         is_new = not storage.exists(self.out.folder)
-        work = self._open_work()
-        try:
-            report = stages(work)
-        except RaypipeError as error:
-            if error.exit_code == 2:
-                storage.remove(self.out.folder if is_new else work.folder)
-            raise
-        storage.remove(work.folder)
+        root = self._work_root()
+        with storage.locked(root):
+            work = self._open_work(root)
+            try:
+                report = stages(work)
+            except RaypipeError as error:
+                if error.exit_code == 2:
+                    storage.remove(root)
+                    if is_new:
+                        storage.remove_if_empty(self.out.folder)
+                raise
+            storage.remove(root)
         return report
 
-    def _open_work(self) -> Any:
-        """The folder of finished tasks; empty but for --resume. Raises ConfigError where it is of another job."""
+    def unfinished(self) -> bool:
+        """Whether --resume finds work of a killed run with this configuration, which it then goes on with."""
+        names = storage.names_in(self._work_root())
+        return self.config.resume and any(name.startswith(self.config.hash()) for name in names)
+
+    def _work_root(self) -> str:
+        return storage.join(self.out.folder, f".{self.out.name}.work")
+
+    def _open_work(self, root: str) -> Any:
+        """The folder of finished tasks, which only the same work ever finds; empty but for --resume.
+
+        Raises ConfigError where --resume finds the work of another job alone.
+        """
+        import ray
+
         from raypipe.data import ingest
         from raypipe.data.tasks import Work
 
-        folder = storage.join(self.out.folder, f".{self.out.name}.work")
-        plan_path = storage.join(folder, "plan.json")
-        plan = {"config_hash": self.config.hash(), "inputs": self.checksums}
-        layout = {"block_rows": self.config.block_rows, "piece_bytes": ingest.PIECE_BYTES, "raypipe": __version__}
-        if storage.exists(plan_path):
-            old = json.loads(storage.read_text(plan_path))
-            if self.config.resume and old["plan"] != plan:
-                raise ConfigError(
-                    f"--resume with another configuration or input than the unfinished {self.out.mark}",
-                    "the same flags and files",
-                    "run without --resume to begin anew",
-                )
-            if not self.config.resume or old["layout"] != layout:
-                storage.remove(folder)
-        storage.write_text(plan_path, json.dumps({"plan": plan, "layout": layout}))
-        return Work(folder)
+        plan = f"{self.config.hash()}-{_short(self.checksums)}"
+        python = ".".join(map(str, sys.version_info[:2]))
+        layout = [self.config.block_rows, ingest.PIECE_BYTES, __version__, ray.__version__, np.__version__, python]
+        mine = f"{plan}-{_short(layout)}"
+        found = [name for name in storage.names_in(root) if name != storage.LOCK]
+        if self.config.resume and found and not any(name.startswith(plan) for name in found):
+            raise ConfigError(
+                f"--resume with another configuration or input than the unfinished {self.out.mark}",
+                "the same flags and files",
+                "run without --resume to begin anew",
+            )
+        for name in found:
+            if name != mine or not self.config.resume:
+                storage.remove(storage.join(root, name))
+        return Work(storage.join(root, mine))
 
     def vectorised(self, work: Any) -> tuple[Any, Any]:
         """The stages from ingest to decontamination: the table of all rows, and the vectors of those left."""
@@ -114,6 +132,10 @@ class Job:
             with clock("decontaminate"):
                 decontaminate.decontaminate(table, vectors, *self.decontaminated, config.text, work)
         return table, vectors
+
+
+def _short(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def refuse_changed_input(finished: dict[str, Any] | None, checksums: dict[str, str]) -> None:

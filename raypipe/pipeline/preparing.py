@@ -31,10 +31,10 @@ def prepare(config: PrepareConfig) -> StageResult:
     out = _Outputs(config.output_filename)
     outputs = out.paths()
     target = publishing.at_the_door(config, outputs["dataset"], token)
-    finished = finished_output(out.mark, config, list(outputs.values()))
+    job = Job(config, out)
+    finished = None if job.unfinished() else finished_output(out.mark, config, list(outputs.values()))
     if finished is not None and target is not None:
         publishing.refuse_private_rows(finished, target, config.yes_publish)
-    job = Job(config, out)
     with session(config):
         place = target.name if target is not None and target.state == "folder" else None
         require_shared(job.source, out.folder, config.decontaminate, config.previous, place)

@@ -64,16 +64,16 @@ def class_sizes(before: Sequence[int], after: Sequence[int]) -> Markup:
     """Class sizes before and after, classes sorted by size before."""
     figure, axes = axes_of(7.5, 2.8)
     order = np.argsort(-np.asarray(before), kind="stable")
-    x = np.arange(1, len(before) + 1)
-    axes.step(x, np.asarray(before)[order], where="mid", color=ORANGE, label="in")
-    axes.bar(x, np.asarray(after)[order], color=BLUE, width=0.9, label="kept")
+    edges = np.arange(len(before) + 1) + 0.5
+    axes.stairs(np.asarray(before)[order], edges, color=ORANGE, label="in")
+    axes.stairs(np.asarray(after)[order], edges, color=BLUE, fill=True, label="kept")
     axes.set_xlabel("class, largest first")
     axes.set_ylabel("rows")
     if max(before) > 50 * max(1, min(before)):  # on an even scale the small classes would be flat
         axes.set_yscale("symlog", linthresh=1)
         axes.yaxis.set_major_formatter("{x:,.0f}")
         axes.set_ylabel("rows, logarithmic")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper right")
     return as_svg(figure)
 
 

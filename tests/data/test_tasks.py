@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import sentences, write_jsonl
 
-from raypipe import ConfigError, pipeline
+from raypipe import ConfigError, DataError, pipeline, storage
 from raypipe.config import PrepareConfig
 from raypipe.data import tasks
 
@@ -26,9 +26,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def finished_tasks(folder: Path) -> set[str]:
-    return {
-        p.relative_to(folder / ".set.work").as_posix() for p in folder.glob(".set.work/*/*") if ".part" not in p.name
-    }
+    return {"/".join(p.parts[-2:]) for p in folder.glob(".set.work/*/*/*") if p.suffix != ".part"}
 
 
 def test_arrays_come_back_from_the_object_store_and_from_the_file(local_ray, tmp_path):
@@ -46,13 +44,85 @@ def test_arrays_come_back_from_the_object_store_and_from_the_file(local_ray, tmp
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_a_result_with_pickled_objects_is_not_read(local_ray, tmp_path):
+@pytest.mark.parametrize("kind", ["pickle", "empty", "torn"])
+def test_a_file_that_cannot_be_read_is_made_again_and_never_unpickled(local_ray, tmp_path, kind):
     import ray
 
-    (tmp_path / "w" / "stage").mkdir(parents=True)
-    np.savez(tmp_path / "w" / "stage" / "1.npz", **{"0.a": np.array([{"x": 1}], dtype=object)})
-    with pytest.raises(ValueError, match="allow_pickle"):
-        ray.get(tasks.Work(str(tmp_path / "w")).submit("stage/1", dict))
+    def made_anew():  # local, so that workers get it by value
+        return {"b": np.array([7])}
+
+    place = tmp_path / "w" / "stage" / "1.npz"
+    place.parent.mkdir(parents=True)
+    np.savez(place, **{"0.a": np.array([{"x": 1}], dtype=object) if kind == "pickle" else np.arange(1000)})
+    place.write_bytes(place.read_bytes()[: {"pickle": None, "empty": 0, "torn": 2000}[kind]])
+    for _ in range(2):
+        result = ray.get(tasks.Work(str(tmp_path / "w")).submit("stage/1", made_anew))
+        assert result["b"].tolist() == [7]
+
+
+def test_work_of_other_flags_is_never_found(prepare_rows, tmp_path, monkeypatch):
+    """Not even half removed, as a kill during its removal leaves it."""
+    from raypipe.data import write
+
+    rows, target = sentences(80), str(tmp_path / "fixed" / "set.jsonl")
+    wanted = contents(prepare_rows(rows, similarity_threshold=0.5)["folder"])
+    with monkeypatch.context() as broken, pytest.raises(OSError, match="No space left"):
+        broken.setattr(write, "write", full_disk)
+        prepare_rows(None, output_filename=target, similarity_threshold=0.95)
+    assert len(finished_tasks(tmp_path / "fixed")) == 4
+    out = prepare_rows(None, output_filename=target, similarity_threshold=0.5)
+    assert {c["reused"] for c in out["report"]["tasks"].values()} == {0}
+    assert contents(tmp_path / "fixed") == wanted
+
+
+def test_a_killed_overwrite_goes_on_with_resume(prepare_rows, tmp_path, monkeypatch):
+    from raypipe.data import write
+
+    target = str(tmp_path / "fixed" / "set.jsonl")
+    old = prepare_rows(sentences(80), output_filename=target)
+    with monkeypatch.context() as broken, pytest.raises(OSError, match="No space left"):
+        broken.setattr(write, "write", full_disk)
+        prepare_rows(None, output_filename=target, similarity_threshold=0.5, overwrite=True)
+    assert json.loads((tmp_path / "fixed" / "set_report.json").read_text())["kept"] == old["report"]["kept"]
+    resumed = prepare_rows(None, output_filename=target, similarity_threshold=0.5, resume=True)
+    assert resumed["report"]["tasks"]["join"]["reused"] == 1 and resumed["report"]["kept"] < old["report"]["kept"]
+
+
+def test_two_runs_on_one_output_and_a_refusal_beside_another_output(prepare_rows, tmp_path):
+    target = tmp_path / "fixed" / "set.jsonl"
+    with storage.locked(str(tmp_path / "fixed" / ".set.work")), pytest.raises(ConfigError, match="another run"):
+        prepare_rows(sentences(80), output_filename=str(target))
+    prepare_rows(None, output_filename=str(target))
+    with pytest.raises(DataError, match="cannot be used"):
+        prepare_rows(["{"] * 30, output_filename=str(tmp_path / "fixed" / "other.jsonl"))
+    assert (tmp_path / "fixed" / "set_report.json").exists()
+    assert not list((tmp_path / "fixed").glob(".*"))
+
+
+def test_an_output_is_no_input_of_the_next_run(prepare_rows, tmp_path):
+    prepare_rows(sentences(60), output_filename=str(tmp_path / "in" / "set.jsonl"))
+    for pattern in ("**/*.csv", "set_train.jsonl"):
+        with pytest.raises(ConfigError, match="one of the input files"):
+            prepare_rows(None, input_filename=pattern, output_filename=str(tmp_path / "in" / "set.jsonl"))
+
+
+def test_shards_are_bounded_by_characters_too(local_ray, tmp_path, monkeypatch):
+    from raypipe.data import ingest, table
+
+    monkeypatch.setattr(table, "BLOCK_CHARACTERS", 1000)
+    rows = [{"text": f"w{i} " * (5 if i % 9 else 400), "label": "a"} for i in range(120)]
+    write_jsonl(tmp_path / "raw.jsonl", rows)
+    dataset = ingest.ingest(str(tmp_path), ["raw.jsonl"], "text", "label", 50)
+    shards = table.Table.of(dataset, ["raw.jsonl"], 50).shards
+    assert [shard.first for shard in shards] == list(np.cumsum([0, *(s.rows for s in shards[:-1])]))
+    assert sum(shard.rows for shard in shards) == 120
+    for shard in shards:
+        size = sum(len(rows[n]["text"]) for n in shard.numbers())
+        assert shard.rows == 1 or (size <= 1000 and shard.rows <= 50)
+
+
+def full_disk(*_):
+    raise OSError(28, "No space left on device")
 
 
 def test_same_bytes_for_any_order_of_tasks_and_any_blocks(prepare_rows, monkeypatch):
@@ -84,7 +154,7 @@ def test_killed_three_times_and_resumed_it_ends_in_the_same_bytes(tmp_path):
 
     result(start("whole"))
     killed = tmp_path / "killed"
-    moments = [random.Random(4).randint(*span) for span in ((3, 25), (40, 110), (150, 165))]  # of about 167 tasks
+    moments = [random.Random(4).randint(*span) for span in ((3, 25), (40, 110), (120, 150))]  # of 166 tasks
     for moment in moments:
         run = start("killed", "--resume")
         while len(finished_tasks(killed)) < moment:
@@ -114,9 +184,6 @@ def test_resume_goes_on_only_with_the_same_work(tmp_path, local_ray, monkeypatch
         "input_filename": "raw.jsonl",
         "output_filename": str(tmp_path / "out" / "set.jsonl"),
     }
-
-    def full_disk(*_):
-        raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as broken, pytest.raises(OSError, match="No space left"):
         broken.setattr(write, "write", full_disk)
