@@ -44,7 +44,7 @@ LATER_COMMANDS = ("sweep", "audit")
 LATER_FLAGS = {
     "prepare": ("--corrections", "--dry-run"),
     "train": ("--attention", "--dry-run"),
-    "evaluate": ("--compare-with", "--precision", "--dry-run"),
+    "evaluate": ("--precision", "--dry-run"),
     "run": ("--dry-run",),
     "doctor": ("--cluster", "--config"),
     "demo": ("--config",),

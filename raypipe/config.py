@@ -351,6 +351,8 @@ class EvaluateConfig(ScoringConfig):
     """Column that holds the label."""
     output_classify_file: str
     """PATH.jsonl of the predictions; PATH_metrics.json and PATH_report.html come beside it."""
+    compare_with: str | None = None
+    """Predictions (PATH.jsonl) of an earlier evaluation on the same rows: the paired difference is reported."""
     baselines: bool = True
     """Score a majority and a TF-IDF + logistic regression baseline beside the model, where there is a train split."""
 

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ with socket.socket() as _free:
     S3_PORT = _free.getsockname()[1]
 os.environ |= {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{S3_PORT}", "AWS_DEFAULT_REGION": "us-east-1"}
 os.environ |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+_CACHE = tempfile.TemporaryDirectory(prefix="raypipe-test-cache-")  # not the user's; it leaves with the session
+os.environ["RAYPIPE_CACHE"] = _CACHE.name
 for name in ("HF_TOKEN", "WANDB_API_KEY", "RAY_ADDRESS"):
     os.environ.pop(name, None)
 
@@ -44,6 +47,23 @@ def sentences(rows: int, seed: int = 0, labels: tuple[str, ...] = tuple(TOPICS))
         rng.shuffle(words)
         made.append({"text": " ".join(words), "label": label})
     return made
+
+
+def plain_scores(model_folder: str, texts: list[str], max_length: int = 512) -> tuple[Any, list[str]]:
+    """The slow obvious way: one row at a time, no padding, float32; by the temperature of the model's config.json."""
+    import numpy as np
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+    model = AutoModelForSequenceClassification.from_pretrained(model_folder, dtype=torch.float32).eval()
+    temperature = json.loads(Path(model_folder, "config.json").read_text())["raypipe_temperature"]
+    rows = []
+    for text in texts:
+        encoded = tokenizer(text, truncation=True, max_length=max_length, return_tensors="pt")
+        with torch.inference_mode():
+            rows.append((model(**encoded).logits[0] / temperature).softmax(-1).numpy())
+    return np.array(rows), [model.config.id2label[i] for i in range(model.config.num_labels)]
 
 
 def write_jsonl(path: Path, rows: list[Any]) -> Path:

@@ -1,47 +1,15 @@
-"""Top-k, per-class and calibration metrics, each headline with its interval.
+"""Top-k hits, the confusion matrix and what follows from it, and tests of two classifiers on the same rows.
 
 Labels are codes  # (rows,) int64; a true label that the model does not know is -1 and counts as wrong.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import binomtest, norm
+import scipy.sparse as sp
+from scipy.stats import binomtest
 
-Z95 = float(norm.ppf(0.975))
-
-
-class Estimate(NamedTuple):
-    """A number with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-def wilson(hits: int, rows: int) -> Estimate:
-    """A proportion with its Wilson score interval (Wilson, JASA 22, 1927). Zero rows give nan."""
-    if rows == 0:
-        return Estimate(np.nan, np.nan, np.nan)
-    p, z2 = hits / rows, Z95**2
-    centre = (p + z2 / (2 * rows)) / (1 + z2 / rows)
-    half = Z95 / (1 + z2 / rows) * np.sqrt(p * (1 - p) / rows + z2 / (4 * rows**2))
-    low, high = float(centre - half), float(centre + half)
-    return Estimate(p, 0.0 if hits == 0 else low, 1.0 if hits == rows else high)
-
-
-def bootstrap(
-    statistic: Callable[[np.ndarray], float], rows: int, seed: int, rounds: int = 1000
-) -> tuple[float, float]:
-    """The 95 % percentile interval of ``statistic(weights)``, weights being how often each row was drawn.
-
-    Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3.
-    """
-    random = np.random.default_rng(seed)
-    values = [statistic(np.bincount(random.integers(0, rows, rows), minlength=rows)) for _ in range(rounds)]
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
+from raypipe.core.intervals import NOTHING, Estimate, percentiles, resampled_sums
 
 
 def top_k_hits(ranked: np.ndarray, true: np.ndarray, k: int) -> np.ndarray:
@@ -57,6 +25,14 @@ def confusion(true: np.ndarray, predicted: np.ndarray, classes: int, weight: np.
     return counted.reshape(classes, classes)
 
 
+class ClassSums(NamedTuple):
+    """How often each class was predicted rightly, was true, and was predicted; any number of resamples."""
+
+    correct: np.ndarray  # (..., classes)
+    support: np.ndarray  # (..., classes)
+    predicted: np.ndarray  # (..., classes)
+
+
 class ClassScores(NamedTuple):
     """Scores of each class, in the order of the labels."""
 
@@ -66,56 +42,41 @@ class ClassScores(NamedTuple):
     support: np.ndarray  # (classes,)
 
 
+def class_sums(matrix: np.ndarray) -> ClassSums:
+    """The sums of a confusion matrix."""
+    return ClassSums(np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0))
+
+
 def class_scores(matrix: np.ndarray) -> ClassScores:
     """Precision, recall and F1 of each class from a confusion matrix; 0 where undefined, as in scikit-learn."""
-    correct, support, predicted = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+    sums = class_sums(matrix)
     return ClassScores(
-        _ratio(correct, predicted), _ratio(correct, support), _ratio(2 * correct, support + predicted), support
+        _ratio(sums.correct, sums.predicted), _ratio(sums.correct, sums.support), _f1(sums), sums.support
     )
 
 
 def macro_f1(matrix: np.ndarray) -> float:
     """Mean F1 over the classes that occur in truth or prediction, as in scikit-learn."""
-    present = (matrix.sum(axis=0) + matrix.sum(axis=1)) > 0
-    return float(class_scores(matrix).f1[present].mean()) if present.any() else float("nan")
+    return float(_macro_f1(class_sums(matrix)))
 
 
-def macro_f1_estimate(true: np.ndarray, predicted: np.ndarray, classes: int, seed: int) -> Estimate:
-    """Macro-F1 with a bootstrap interval over rows."""
+def class_estimates(
+    true: np.ndarray, predicted: np.ndarray, classes: int, seed: int, weight: np.ndarray | None = None
+) -> dict[str, Estimate]:
+    """``macro_f1``, ``weighted_f1`` and ``mcc`` with bootstrap intervals, over the rows whose label is known.
+
+    MCC for many classes: Gorodkin, "Comparing two K-category assignments by a K-category correlation coefficient",
+    2004. ``weight``  # (rows,) counts a row more or less; the resamples still draw rows.
+    """
     known = true >= 0
-    true, predicted = true[known], predicted[known]
-    if not len(true):
-        return Estimate(np.nan, np.nan, np.nan)
-    low, high = bootstrap(lambda w: macro_f1(confusion(true, predicted, classes, w)), len(true), seed)
-    return Estimate(macro_f1(confusion(true, predicted, classes)), low, high)
-
-
-def mean_estimate(values: np.ndarray, seed: int) -> Estimate:
-    """A mean with a bootstrap interval over rows."""
-    if not len(values):
-        return Estimate(np.nan, np.nan, np.nan)
-    low, high = bootstrap(lambda w: float(np.average(values, weights=w)), len(values), seed)
-    return Estimate(float(values.mean()), low, high)
-
-
-def calibration_estimate(confidence: np.ndarray, correct: np.ndarray, seed: int) -> Estimate:
-    """The expected calibration error with a bootstrap interval over rows."""
-    if not len(confidence):
-        return Estimate(np.nan, np.nan, np.nan)
-    low, high = bootstrap(lambda w: expected_calibration_error(confidence, correct, weight=w), len(confidence), seed)
-    return Estimate(expected_calibration_error(confidence, correct), low, high)
-
-
-def expected_calibration_error(
-    confidence: np.ndarray, correct: np.ndarray, bins: int = 15, weight: np.ndarray | None = None
-) -> float:
-    """ECE over equal-width bins (Guo et al., "On calibration of modern neural networks", ICML 2017, section 2)."""
-    if not len(confidence):
-        return float("nan")
-    which = np.minimum((confidence * bins).astype(int), bins - 1)
-    weight = np.ones(len(confidence)) if weight is None else weight
-    gap = np.bincount(which, weight * (confidence - correct), minlength=bins)
-    return float(np.abs(gap).sum() / weight.sum())
+    scores = {"macro_f1": _macro_f1, "weighted_f1": _weighted_f1, "mcc": _mcc}
+    if not known.any():
+        return dict.fromkeys(scores, NOTHING)
+    weights = np.ones(len(true)) if weight is None else weight
+    kinds, counts = np.unique(np.column_stack([true, predicted, weights])[known], axis=0, return_counts=True)
+    whole = _sums_of((counts @ _columns(kinds, classes))[None, :])
+    drawn = _sums_of(resampled_sums(_columns(kinds, classes), counts, seed))
+    return {name: percentiles(float(score(whole)[0]), score(drawn)) for name, score in scores.items()}
 
 
 def mcnemar(first_correct: np.ndarray, second_correct: np.ndarray) -> float:
@@ -126,5 +87,38 @@ def mcnemar(first_correct: np.ndarray, second_correct: np.ndarray) -> float:
     return float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
 
 
-def _ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
-    return np.divide(top, bottom, out=np.zeros(len(top)), where=bottom > 0)
+def _columns(kinds: np.ndarray, classes: int) -> sp.csr_matrix:
+    """What a row of each kind (true, predicted, weight) adds to the three sums  # (kinds, 3 classes)."""
+    true, predicted, weight = kinds[:, 0].astype(int), kinds[:, 1].astype(int), kinds[:, 2]
+    place = np.arange(len(kinds))
+    data = np.concatenate([weight * (true == predicted), weight, weight])
+    columns = np.concatenate([true, classes + true, 2 * classes + predicted])
+    return sp.csr_matrix((data, (np.tile(place, 3), columns)), shape=(len(kinds), 3 * classes))
+
+
+def _sums_of(sums: np.ndarray) -> ClassSums:
+    return ClassSums(*np.split(sums, 3, axis=-1))
+
+
+def _f1(sums: ClassSums) -> np.ndarray:
+    return _ratio(2 * sums.correct, sums.support + sums.predicted)
+
+
+def _macro_f1(sums: ClassSums) -> np.ndarray:
+    return _ratio(_f1(sums).sum(axis=-1), ((sums.support + sums.predicted) > 0).sum(axis=-1), np.nan)
+
+
+def _weighted_f1(sums: ClassSums) -> np.ndarray:
+    return _ratio((_f1(sums) * sums.support).sum(axis=-1), sums.support.sum(axis=-1), np.nan)
+
+
+def _mcc(sums: ClassSums) -> np.ndarray:
+    rows = sums.support.sum(axis=-1)
+    both = sums.correct.sum(axis=-1) * rows - (sums.predicted * sums.support).sum(axis=-1)
+    spread = (rows**2 - (sums.predicted**2).sum(axis=-1)) * (rows**2 - (sums.support**2).sum(axis=-1))
+    return _ratio(both, np.sqrt(np.maximum(spread, 0.0)))
+
+
+def _ratio(top: np.ndarray, bottom: np.ndarray, undefined: float = 0.0) -> np.ndarray:
+    filled = np.full(np.broadcast(top, bottom).shape, undefined)
+    return np.divide(top, bottom, out=filled, where=np.asarray(bottom) > 0)

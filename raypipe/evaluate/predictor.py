@@ -18,7 +18,8 @@ class Predictor:
     """Scores blocks of rows with the columns order, id, text and label (null where there is none).
 
     Each output row keeps order and adds ``best``  # (kept,) label numbers, ``scores``  # (kept,), ``true`` (-1 where
-    the model does not know the label), ``p_true``, ``cut``, and ``line``, the row's JSONL as bytes.
+    the model does not know the label), ``p_true``, the two ``plain`` ones of them, as they were without the model's
+    temperature, ``tokens``, ``cut``, and ``line``, the row's JSONL as bytes.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Predictor:
         self._model = modeling.load_classifier(model, token.value).to(self._device)
         self._encode = modeling.encode
         self._labels = modeling.labels_of(self._model.config)
+        self._temperature = modeling.temperature_of(self._model.config)
         self._number = {label: number for number, label in enumerate(self._labels)}
         self._max_length, self._truncation = max_length, modeling.truncation_of(self._model.config)
         self._written = min(top_k, len(self._labels))
@@ -57,9 +59,9 @@ class Predictor:
         ids, cut = self._encode(self._tokenizer, texts, self._max_length, self._truncation)
         best = np.empty((len(ids), self._kept), np.int64)
         scores = np.empty((len(ids), self._kept))
-        p_true = np.full(len(ids), np.nan)
+        others = np.empty((len(ids), 3))  # p_true, plain_score, plain_p_true
         for rows in self._batches(ids):
-            best[rows], scores[rows], p_true[rows] = self._forward([ids[r] for r in rows], true[rows])
+            best[rows], scores[rows], others[rows] = self._forward([ids[r] for r in rows], true[rows])
         hits = (best == true[:, None]) & (true >= 0)[:, None]
         lines = [
             self._line(row_id, text, label, *found)
@@ -73,7 +75,10 @@ class Predictor:
                 "best": pa.array(list(best), pa.list_(pa.int64())),
                 "scores": pa.array(list(scores), pa.list_(pa.float64())),
                 "true": true,
-                "p_true": np.where(true >= 0, p_true, np.nan),
+                "p_true": np.where(true >= 0, others[:, 0], np.nan),
+                "plain_score": others[:, 1],
+                "plain_p_true": np.where(true >= 0, others[:, 2], np.nan),
+                "tokens": np.array([len(row) for row in ids], np.int64),
                 "cut": np.array(cut, np.int64) > 0,
                 "line": pa.array(lines, pa.large_binary()),
             }
@@ -95,11 +100,12 @@ class Predictor:
         torch = self._torch
         padded = self._tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(self._device)
         with torch.inference_mode():
-            probabilities = self._model(**padded).logits.double().softmax(dim=-1)
+            logits = self._model(**padded).logits.double()
+            plain, probabilities = logits.softmax(dim=-1), (logits / self._temperature).softmax(dim=-1)
             scores, best = probabilities.topk(self._kept, dim=-1)
-            known = torch.as_tensor(np.maximum(true, 0), device=self._device)
-            p_true = probabilities.gather(1, known[:, None])[:, 0]
-        return best.cpu().numpy(), scores.cpu().numpy(), p_true.cpu().numpy()
+            known = torch.as_tensor(np.maximum(true, 0), device=self._device)[:, None]
+            others = [probabilities.gather(1, known), plain.gather(1, best[:, :1]), plain.gather(1, known)]
+        return best.cpu().numpy(), scores.cpu().numpy(), torch.cat(others, dim=1).cpu().numpy()
 
     def _line(
         self, row_id: str, text: str, label: str | None, best: np.ndarray, scores: np.ndarray, hits: np.ndarray

@@ -24,6 +24,9 @@ class Scored:
     scores: np.ndarray  # (rows, kept) probabilities
     true: np.ndarray  # (rows,) -1 where the model does not know the label
     p_true: np.ndarray  # (rows,) probability of the true label, nan where unknown
+    plain_score: np.ndarray  # (rows,) the best label's probability before the temperature
+    plain_p_true: np.ndarray  # (rows,) the true label's before the temperature, nan where unknown
+    tokens: np.ndarray  # (rows,) int64, after the cut
     cut: np.ndarray  # (rows,) bool, the text was longer than --max-length
 
 

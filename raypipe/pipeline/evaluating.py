@@ -2,23 +2,20 @@
 
 import json
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from raypipe import hub, provenance, storage
 from raypipe.config import EvaluateConfig, ScoringConfig
-from raypipe.errors import ConfigError, DataError
+from raypipe.errors import ConfigError
 from raypipe.hub import Source
 from raypipe.pipeline.common import Clock, finished_output, hf_token, write_json
+from raypipe.pipeline.rows import Rows, of_files, of_splits
 from raypipe.runtime import require_shared, say, session
-from raypipe.schema import ID, LABEL, TEXT, StageResult
-from raypipe.splits import Splits
+from raypipe.schema import StageResult
 
-ROWS_PER_BLOCK = 4096  # rows of one block handed to the actors
+if TYPE_CHECKING:
+    from raypipe.evaluate.earlier import Earlier
+    from raypipe.evaluate.scoring import Scored
 
 
 def evaluate(config: EvaluateConfig) -> StageResult:
@@ -44,11 +41,16 @@ def evaluate(config: EvaluateConfig) -> StageResult:
             rows = of_files(
                 str(config.input_dir), str(config.filename), config.text, config.subject_column, out.predictions_path
             )
+        earlier = _earlier(config.compare_with, rows)
         if finished is not None and (
-            finished["data_fingerprint"] != rows.fingerprint or finished["model_fingerprint"] != hub.fingerprint(model)
+            finished["data_fingerprint"] != rows.fingerprint
+            or finished["model_fingerprint"] != hub.fingerprint(model)
+            or (earlier is not None and finished["compared"]["sha256"] != earlier.sha256)
         ):
-            raise ConfigError("--resume with changed rows or model", "those of the finished evaluation", "--overwrite")
-        metrics = finished or score_and_write(rows, model, token, config, out, config.baselines, clock)
+            raise ConfigError(
+                "--resume with changed rows, model or --compare-with", "those of the finished evaluation", "--overwrite"
+            )
+        metrics = finished or score_and_write(rows, model, token, config, out, config.baselines, clock, earlier)
     status = "skipped" if finished else "done"
     return StageResult("evaluate", config.hash(), status, out.paths(), metrics["counts"], flat(metrics), clock.total())
 
@@ -62,17 +64,13 @@ def resolve_classifier(name: str, token: str | None) -> Source:
     return model
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Labelled rows on their way to the actors."""
+def _earlier(path: str | None, rows: Rows) -> "Earlier | None":
+    """The predictions of --compare-with, refused at the door where they are of other rows. Raises ConfigError."""
+    if path is None:
+        return None
+    from raypipe.evaluate import earlier
 
-    dataset: Any  # ray.data.Dataset with order, id, text, label
-    count: int
-    name: str
-    notices: list[str]
-    splits: Splits | None  # where there are training rows for baselines
-    fingerprint: str  # of the rows, for --resume
-    removed: dict[str, int]  # unusable rows by reason
+    return earlier.read(storage.absolute(path), *rows.ids_and_labels())
 
 
 class Outputs:
@@ -90,50 +88,6 @@ class Outputs:
         return {kind: storage.join(self.folder, name) for kind, name in names.items()}
 
 
-def of_splits(splits: Splits) -> Rows:
-    """The test rows of a dataset."""
-    import ray
-
-    test = splits.test
-    table = pa.table(
-        {
-            "order": np.arange(len(test)),
-            **{c: pa.array(test[c].to_list(), pa.large_string()) for c in (ID, TEXT, LABEL)},
-        }
-    )
-    blocks = [table.slice(start, ROWS_PER_BLOCK) for start in range(0, len(test), ROWS_PER_BLOCK)]
-    return Rows(
-        ray.data.from_arrow(blocks), len(test), f"test of {splits.source}", [], splits, splits.fingerprint(), {}
-    )
-
-
-def of_files(folder: str, pattern: str, text: str, label: str | None, output: str | None) -> Rows:
-    """The usable rows of local files; the others are counted by reason. ``output`` must not be one of the files."""
-
-    from raypipe.data import ingest
-    from raypipe.data.table import row_id
-
-    files = ingest.find(storage.absolute(folder), pattern)
-    if output in {storage.join(storage.absolute(folder), name) for name in files}:
-        raise ConfigError(f"the output {output} is one of the input files", "another place for it")
-    dataset = ingest.ingest(storage.absolute(folder), files, text, label, ROWS_PER_BLOCK)
-
-    def usable(block: pa.Table) -> pa.Table:
-        block = block.filter(pa.array([reason == "" for reason in block["reason"].to_pylist()], pa.bool_()))
-        ids = [row_id(files, order) for order in block["order"].to_pylist()]
-        return block.select(["order", TEXT, LABEL]).append_column(ID, pa.array(ids, pa.large_string()))
-
-    kept = dataset.map_batches(usable, batch_format="pyarrow", batch_size=None, num_cpus=0.25).materialize()
-    reasons = dataset.select_columns(["reason"]).to_pandas()["reason"].value_counts()
-    removed = {str(reason): int(n) for reason, n in reasons.items() if reason}
-    total, count = dataset.count(), kept.count()
-    if not count:
-        raise DataError(f"none of the {total} rows can be used", "rows with the text and label columns")
-    notices = [f"{total - count} rows without a usable text or label were left out"] if count < total else []
-    sums = ingest.checksums(storage.absolute(folder), files)
-    return Rows(kept, count, ", ".join(files[:3]), notices, None, " ".join(sums.values()), removed)
-
-
 def score_and_write(
     rows: Rows,
     model: Source,
@@ -142,22 +96,24 @@ def score_and_write(
     out: Outputs,
     with_baselines: bool,
     clock: Clock,
+    earlier: "Earlier | None" = None,
 ) -> dict[str, Any]:
     """Score the rows and complete the three files; returns the metrics file's content."""
     from raypipe.evaluate.evaluate import evaluate as judge
-    from raypipe.evaluate.evaluate import hardest
     from raypipe.evaluate.scoring import score
+    from raypipe.pipeline import beside
     from raypipe.report import console, pages
     from raypipe.train import modeling
 
-    labels = modeling.labels_of(modeling.load_config(model, token))
-    baselines = _start_baselines(rows.splits, config.seed) if with_baselines and rows.splits is not None else None
+    model_config = modeling.load_config(model, token)
+    labels, temperature = modeling.labels_of(model_config), modeling.temperature_of(model_config)
+    pending = beside.start(rows, config.seed, config.top_k, with_baselines, earlier)
     with storage.staged(out.folder, out.metrics, [out.predictions, out.page]) as stage:
         predictions = os.path.join(stage, out.predictions)
         with clock("score"), open(predictions, "wb") as file:
             scored = score(rows.dataset, rows.count, model, token, config, True, file.write)
         with clock("judge"):
-            metrics = judge(scored, labels, _in_model_labels(baselines, labels, rows.splits), config.seed)
+            metrics = judge(scored, labels, pending.wait(labels), config.seed, config.top_k, temperature)
         metrics |= {
             "model_name": str(model),
             "data_name": rows.name,
@@ -180,7 +136,7 @@ def score_and_write(
             "confidence": scored.scores[:, 0],
             "correct": scored.best[:, 0] == scored.true,
             "labels": labels,
-            "errors": _lines(predictions, hardest(scored)),
+            "errors": _hardest(predictions, scored, labels),
         }
         storage.write_text(os.path.join(stage, out.page), pages.evaluate_page(metrics, details))
         write_json(os.path.join(stage, out.metrics), metrics)
@@ -192,40 +148,19 @@ def score_and_write(
 
 def flat(metrics: dict[str, Any]) -> dict[str, Any]:
     """The headline for the last line of standard output: each number with its interval, baselines beside it."""
-    numbers: dict[str, Any] = {}
-    for prefix, scores in {"": metrics["model"], **{f"{n}_": s for n, s in metrics["baselines"].items()}}.items():
-        for key in ("top1", "top2", "top3", "macro_f1"):
-            estimate = scores[key]
-            numbers |= {
-                f"{prefix}{key}": estimate["value"],
-                f"{prefix}{key}_low": estimate["low"],
-                f"{prefix}{key}_high": estimate["high"],
-            }
-    return numbers
-
-
-def _start_baselines(splits: Splits, seed: int) -> Any:
-    """The baselines as a Ray task beside the model's scoring."""
-    import ray
-
-    from raypipe.evaluate.baseline import baselines
-
-    codes = {label: code for code, label in enumerate(splits.labels)}
-    task = ray.remote(num_cpus=0.5)(baselines)  # so that it runs beside the actors where CPUs are few
-    return task.remote(
-        splits.train[TEXT].to_list(), splits.train[LABEL].map(codes).to_numpy(), splits.test[TEXT].to_list(), seed
-    )
-
-
-def _in_model_labels(task: Any, labels: list[str], splits: Splits | None) -> dict[str, np.ndarray]:
-    """The baselines' rankings in the model's label numbers; a label that the model lacks becomes -2, never right."""
-    if task is None or splits is None:
-        return {}
-    import ray
-
-    number = {label: i for i, label in enumerate(labels)}
-    translate = np.array([number.get(label, -2) for label in splits.labels])
-    return {name: translate[ranked] for name, ranked in ray.get(task).items()}
+    groups = {"": metrics["model"]} | {f"{name}_": scores for name, scores in metrics["baselines"].items()}
+    if metrics["traffic"] is not None:
+        groups["traffic_"] = metrics["traffic"]["model"]
+        groups |= {f"traffic_{name}_": scores for name, scores in metrics["traffic"]["baselines"].items()}
+    if metrics["compared"] is not None:
+        groups["compared_"] = metrics["compared"]
+    return {
+        f"{prefix}{key}{ending}": estimate[part]
+        for prefix, scores in groups.items()
+        for key, estimate in scores.items()
+        if isinstance(estimate, dict)
+        for ending, part in (("", "value"), ("_low", "low"), ("_high", "high"))
+    }
 
 
 def _notices(metrics: dict[str, Any]) -> list[str]:
@@ -239,12 +174,15 @@ def _notices(metrics: dict[str, Any]) -> list[str]:
     return [text for text, holds in notices.items() if holds]
 
 
-def _lines(path: str, places: Iterable[int]) -> list[dict[str, Any]]:
-    """The rows at these places of a JSONL file, in the given order."""
-    wanted = {int(place): None for place in places}
-    found: dict[int, dict[str, Any]] = {}
+def _hardest(path: str, scored: "Scored", labels: list[str]) -> list[dict[str, Any]]:
+    """The surest errors, out of the predictions file, each with its best three labels however few were written."""
+    from raypipe.evaluate.evaluate import HEADLINE, hardest
+
+    places = hardest(scored)
+    wanted = set(places.tolist())
     with open(path, encoding="utf8", newline="\n") as file:
-        for number, line in enumerate(file):
-            if number in wanted:
-                found[number] = json.loads(line)
-    return [found[place] for place in wanted]
+        found = {number: json.loads(line) for number, line in enumerate(file) if number in wanted}
+    for place, row in found.items():
+        best = zip(scored.best[place], scored.scores[place], range(max(HEADLINE)), strict=False)
+        row["predictions"] = [{"label": labels[number], "score": float(score)} for number, score, _ in best]
+    return [found[place] for place in places.tolist()]

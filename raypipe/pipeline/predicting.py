@@ -10,7 +10,8 @@ from raypipe import storage
 from raypipe.config import PredictConfig
 from raypipe.errors import ConfigError, DataError
 from raypipe.pipeline.common import Clock, hf_token
-from raypipe.pipeline.evaluating import of_files, resolve_classifier
+from raypipe.pipeline.evaluating import resolve_classifier
+from raypipe.pipeline.rows import of_files
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import StageResult
 

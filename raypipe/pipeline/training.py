@@ -109,6 +109,7 @@ class _Run:
                 "best_macro_f1": outcome["best_macro_f1"],
                 "steps": outcome["steps"],
                 "epochs": outcome["epochs"],
+                **outcome["calibration"],
             },
             "workers": dataclasses.asdict(workers) | {"device": outcome["device"], "precision": outcome["precision"]},
             "scores": evaluating.flat(metrics),

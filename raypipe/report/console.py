@@ -64,22 +64,48 @@ def explore_table(report: dict[str, Any]) -> None:
 
 
 def scores_table(metrics: dict[str, Any]) -> None:
-    """Model and baselines, each number with its 95 % interval."""
-
-    def cell(scores: dict[str, Any], key: str) -> str:
-        if key not in scores:
-            return ""
-        e = scores[key]
-        if e["value"] is None:  # no row has a label that the model knows
-            return "n/a"
-        return f"{e['value']:.3f} [{e['low']:.3f}, {e['high']:.3f}]"
-
+    """Model and baselines, each number with its 95 % interval; as your traffic too; and what else the model's say."""
     keys = ["top1", "top2", "top3", "macro_f1"]
-    rows = [
-        [name, *(cell(scores, key) for key in keys)]
-        for name, scores in {"model": metrics["model"], **metrics["baselines"]}.items()
-    ]
-    _show(f"{metrics['rows']:,} test rows (95 % intervals)", ["", *keys], rows)
+    parts = {f"{metrics['rows']:,} test rows (95 % intervals)": metrics}
+    if metrics["traffic"] is not None:
+        parts["the same as your traffic: each row as often as the source had it"] = metrics["traffic"]
+    for title, part in parts.items():
+        rows = [
+            [name, *(_cell(scores[key]) for key in keys)]
+            for name, scores in {"model": part["model"], **part["baselines"]}.items()
+        ]
+        _show(title, ["", *keys], rows)
+    _show("model", ["", "value", "rows"], [*_further(metrics), *_comparisons(metrics)])
+
+
+def _further(metrics: dict[str, Any]) -> list[list[str]]:
+    """The model's other numbers."""
+    model, calibration = metrics["model"], metrics["calibration"]
+    shown = {"top1", "top2", "top3", "accuracy", "macro_f1"}
+    rows = [[name, _cell(estimate), ""] for name, estimate in model.items() if name not in shown]
+    if calibration["temperature"] != 1:
+        rows.append([f"ece before temperature {calibration['temperature']:.3f}", _cell(calibration["ece_before"]), ""])
+    for part in metrics["coverage"]:
+        rows.append([f"top1 at confidence >= {part['confidence']:g}", _cell(part["accuracy"]), f"{part['rows']:,}"])
+    if (near := metrics["near_copies"]) is not None:
+        for part in ("with", "without"):
+            title = f"top1 {part} a training row at cosine >= {near['threshold']:g}"
+            rows.append([title, _cell(near[part]["model"]), f"{near[part]['rows']:,}"])
+    return rows
+
+
+def _comparisons(metrics: dict[str, Any]) -> list[list[str]]:
+    """Paired differences of accuracy."""
+    others = {name: scores["model_less_it"] for name, scores in metrics["baselines"].items()}
+    if metrics["compared"] is not None:
+        others[metrics["compared"]["with"]] = metrics["compared"]["model_less_it"]
+    return [[f"top1 less that of {name}", _cell(estimate, "+.3f"), ""] for name, estimate in others.items()]
+
+
+def _cell(estimate: dict[str, Any], form: str = ".3f") -> str:
+    if estimate["value"] is None:  # no row has a label that the model knows, or there is no such row
+        return "n/a"
+    return f"{estimate['value']:{form}} [{estimate['low']:{form}}, {estimate['high']:{form}}]"
 
 
 def checks_table(checks: list[tuple[str, str, str]]) -> None:

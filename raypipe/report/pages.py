@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from raypipe.provenance import command_line
-from raypipe.report import plots
+from raypipe.report import plots, score_plots
 
 CLASSES_DRAWN = 30  # classes from which on a plot of all sizes stands above the table with its bars
 CONFLICTS_DRAWN = 4  # pairs of labels from which on a heat map says more than the table
+PAIRS_SHOWN = 25  # most frequent errors, as a list below the heat map
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -97,22 +98,59 @@ def train_page(run: dict[str, Any], metrics: dict[str, Any], history: list[dict[
 
 
 def evaluate_page(metrics: dict[str, Any], details: dict[str, Any]) -> str:
-    """The page of an evaluation; ``details`` holds arrays and rows that the metrics file does not."""
-    headline = {}
-    for name, scores in {"model": metrics["model"], **metrics["baselines"]}.items():
-        for key in ("top1", "macro_f1"):
-            if scores[key]["value"] is not None:
-                headline[f"{name} {key}"] = (scores[key]["value"], scores[key]["low"], scores[key]["high"])
+    """The page of an evaluation; ``details`` holds arrays and rows that the metrics file does not.
+
+    They are ``confidence`` and ``correct``  # (rows,), the ``labels``, and the hardest ``errors`` with their texts.
+    """
+    matrix, labels = np.asarray(metrics["confusion"]), details["labels"]
+    confidence, correct, calibration = details["confidence"], details["correct"], metrics["calibration"]
+    reliability = {"before": calibration["reliability_before"], "after": calibration["reliability_after"]}
+    if calibration["temperature"] == 1:
+        del reliability["before"]
+    weightings = {"as prepared": metrics} | ({"as your traffic": metrics["traffic"]} if metrics["traffic"] else {})
     return render(
         "evaluate.html",
         title="evaluate",
         metrics=metrics,
         command=command_line(),
-        headline=plots.intervals(headline, "share"),
-        reliability=plots.reliability(details["confidence"], details["correct"].astype(float)),
-        confusion=plots.confusion(np.asarray(metrics["confusion"]), details["labels"]),
+        headline=score_plots.intervals({name: _headline(scores) for name, scores in weightings.items()}, "share"),
+        differences=_differences(metrics),
+        reliability=score_plots.reliability(reliability),
+        coverage=score_plots.coverage(confidence, correct),
+        scores=score_plots.scores(confidence, correct),
+        lengths=score_plots.lengths(metrics["lengths"]),
+        confusion=score_plots.confusion(matrix, labels),
+        confused_classes=score_plots.CONFUSED,
+        pairs=[
+            {"true": labels[true], "predicted": labels[wrong], "rows": rows, "share": rows / matrix[true].sum()}
+            for true, wrong, rows in score_plots.confused_pairs(matrix, PAIRS_SHOWN)
+        ],
+        sorts=("label", "precision", "recall", "f1", "rows"),
         errors=details["errors"],
     )
+
+
+def _headline(scores: dict[str, Any]) -> dict[str, tuple[float, float, float]]:
+    """Accuracy and macro-F1 of the model and its baselines, where they are defined."""
+    found = {}
+    for name, own in {"model": scores["model"], **scores["baselines"]}.items():
+        for key in ("top1", "macro_f1"):
+            if own[key]["value"] is not None:
+                found[f"{name} {key}"] = (own[key]["value"], own[key]["low"], own[key]["high"])
+    return found
+
+
+def _differences(metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    """The model against each baseline, and against the evaluation of --compare-with."""
+    found = [
+        {"name": name, "top1": own["top1"], "less": own["model_less_it"], "p": own["mcnemar_p_against_model"]}
+        for name, own in metrics["baselines"].items()
+    ]
+    if (other := metrics["compared"]) is not None:
+        found.append(
+            {"name": other["with"], "top1": other["top1"], "less": other["model_less_it"], "p": other["mcnemar_p"]}
+        )
+    return found
 
 
 def index_page(

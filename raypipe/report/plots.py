@@ -10,7 +10,8 @@ from markupsafe import Markup
 INK, GRID, BLUE, ORANGE, GREEN = "#1f2933", "#e4e7eb", "#2f6fb7", "#d9822b", "#3d8b5f"
 
 
-def _axes(width: float, height: float) -> tuple[Any, Any]:
+def axes_of(width: float, height: float) -> tuple[Any, Any]:
+    """A figure of that many inches and its axes, in the look of all plots."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -32,7 +33,7 @@ def _axes(width: float, height: float) -> tuple[Any, Any]:
     return figure, figure.add_subplot()
 
 
-def _svg(figure: Any) -> Markup:
+def as_svg(figure: Any) -> Markup:
     """The figure as an <svg> element; matplotlib escapes the texts in it."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
@@ -40,27 +41,28 @@ def _svg(figure: Any) -> Markup:
     return Markup(text[text.index("<svg") :])
 
 
-def _short(label: str, width: int = 34) -> str:
+def short(label: str, width: int = 34) -> str:
+    """A label that fits beside a plot."""
     clean = " ".join(label.split())
     return clean if len(clean) <= width else clean[: width - 1] + "…"
 
 
 def bars(values: dict[str, float], unit: str) -> Markup:
     """Horizontal bars with their numbers."""
-    figure, axes = _axes(7.5, 0.5 + 0.3 * max(1, len(values)))
-    names = [_short(name) for name in values]
+    figure, axes = axes_of(7.5, 0.5 + 0.3 * max(1, len(values)))
+    names = [short(name) for name in values]
     drawn = axes.barh(range(len(names)), list(values.values()), color=BLUE)
     axes.bar_label(drawn, fmt="{:,.4g}", padding=3)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_xlabel(unit)
     axes.margins(x=0.12)
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def class_sizes(before: Sequence[int], after: Sequence[int]) -> Markup:
     """Class sizes before and after, classes sorted by size before."""
-    figure, axes = _axes(7.5, 2.8)
+    figure, axes = axes_of(7.5, 2.8)
     order = np.argsort(-np.asarray(before), kind="stable")
     edges = np.arange(len(before) + 1) + 0.5
     axes.stairs(np.asarray(before)[order], edges, color=ORANGE, label="in")
@@ -72,12 +74,12 @@ def class_sizes(before: Sequence[int], after: Sequence[int]) -> Markup:
         axes.yaxis.set_major_formatter("{x:,.0f}")
         axes.set_ylabel("rows, logarithmic")
     axes.legend(frameon=False, loc="upper right")
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def histogram(edges: Sequence[int], before: Sequence[int], after: Sequence[int], unit: str) -> Markup:
     """Lengths of texts before and after on a logarithmic axis; bins hold whole numbers, the first also 0."""
-    figure, axes = _axes(7.5, 2.4)
+    figure, axes = axes_of(7.5, 2.4)
     bounds = np.maximum(np.asarray(edges, float), 0.5)
     axes.stairs(before, bounds, color=ORANGE, fill=True, alpha=0.45, label="in")
     axes.stairs(after, bounds, color=BLUE, linewidth=1.6, label="kept")
@@ -91,7 +93,7 @@ def histogram(edges: Sequence[int], before: Sequence[int], after: Sequence[int],
     axes.set_xlabel(unit)
     axes.set_ylabel("rows")
     axes.legend(frameon=False)
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def conflicts(pairs: Sequence[tuple[str, str, int]]) -> Markup:
@@ -107,7 +109,7 @@ def conflicts(pairs: Sequence[tuple[str, str, int]]) -> Markup:
     place = {name: i for i, name in enumerate(names)}
     cells = [(place[a], place[b], n) for first, second, n in pairs for a, b in ((first, second), (second, first))]
     side = 2.2 + 0.2 * len(names)
-    figure, axes = _axes(side, side)
+    figure, axes = axes_of(side, side)
     squares = PatchCollection([Rectangle((x - 0.5, y - 0.5), 1, 1) for x, y, _ in cells], cmap="Oranges")
     squares.set_array(np.array([n for *_, n in cells]))
     most = max(n for *_, n in cells)
@@ -116,15 +118,15 @@ def conflicts(pairs: Sequence[tuple[str, str, int]]) -> Markup:
     for x, y, n in cells:
         axes.text(x, y, str(n), ha="center", va="center", fontsize=6)
     axes.set(xlim=(-0.5, len(names) - 0.5), ylim=(len(names) - 0.5, -0.5), aspect="equal")
-    ticks = [_short(name, 28) for name in names]
+    ticks = [short(name, 28) for name in names]
     axes.set_xticks(range(len(names)), ticks, rotation=90, fontsize=7)
     axes.set_yticks(range(len(names)), ticks, fontsize=7)
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def thresholds(entries: Sequence[dict[str, Any]]) -> Markup:
     """Rows that each threshold removes, and how many of them disagree with their witness on the label."""
-    figure, axes = _axes(7.5, 3.0)
+    figure, axes = axes_of(7.5, 3.0)
     x = np.arange(len(entries))
     removed = axes.bar(x, [e["removed"] for e in entries], color=BLUE, width=0.75, label="removed")
     axes.bar(x, [e["label_disagreements"] for e in entries], color=ORANGE, width=0.75, label="with another label")
@@ -133,12 +135,12 @@ def thresholds(entries: Sequence[dict[str, Any]]) -> Markup:
     axes.set_xlabel("threshold")
     axes.set_ylabel("rows, exact duplicates apart")
     axes.legend(frameon=False)
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def curve(series: dict[str, list[tuple[float, float]]], x: str, y: str) -> Markup:
     """Lines through points."""
-    figure, axes = _axes(7.5, 2.8)
+    figure, axes = axes_of(7.5, 2.8)
     for (name, points), colour in zip(series.items(), (BLUE, ORANGE, GREEN), strict=False):
         if points:
             axes.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=3, label=name)
@@ -146,53 +148,4 @@ def curve(series: dict[str, list[tuple[float, float]]], x: str, y: str) -> Marku
     axes.set_ylabel(y)
     axes.grid(color=GRID)
     axes.legend(frameon=False)
-    return _svg(figure)
-
-
-def intervals(estimates: dict[str, tuple[float, float, float]], x: str) -> Markup:
-    """Points with their 95 % intervals, one a line."""
-    figure, axes = _axes(7.5, 0.6 + 0.32 * max(1, len(estimates)))
-    for place, (value, low, high) in enumerate(estimates.values()):
-        axes.plot([low, high], [place, place], color=BLUE, linewidth=2)
-        axes.plot([value], [place], "o", color=BLUE)
-        numbers = f"{value:.3f} [{low:.3f}, {high:.3f}]"
-        axes.annotate(numbers, (1.02, place), xycoords=("axes fraction", "data"), va="center")
-    axes.set_yticks(range(len(estimates)), list(estimates))
-    axes.invert_yaxis()
-    axes.set_xlim(0, 1)
-    axes.grid(axis="x", color=GRID)
-    axes.set_xlabel(x)
-    return _svg(figure)
-
-
-def confusion(matrix: np.ndarray, names: list[str], most: int = 25) -> Markup:
-    """Heat map of the classes that are confused most, as shares of each true class."""
-    off = matrix - np.diag(np.diag(matrix))
-    chosen = np.sort(np.argsort(-(off.sum(axis=0) + off.sum(axis=1)), kind="stable")[:most])
-    part = matrix[np.ix_(chosen, chosen)]
-    share = part / np.maximum(matrix[chosen].sum(axis=1, keepdims=True), 1)
-    side = 2.2 + 0.24 * len(chosen)
-    figure, axes = _axes(side + 1.0, side)
-    drawn = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    ticks = [_short(names[c], 24) for c in chosen]
-    axes.set_xticks(range(len(chosen)), ticks, rotation=90, fontsize=7)
-    axes.set_yticks(range(len(chosen)), ticks, fontsize=7)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    figure.colorbar(drawn, ax=axes, shrink=0.6)
-    return _svg(figure)
-
-
-def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 10) -> Markup:
-    """Accuracy against confidence; the diagonal is perfect calibration."""
-    figure, axes = _axes(4.6, 3.6)
-    which = np.minimum((confidence * bins).astype(int), bins - 1)
-    counts = np.bincount(which, minlength=bins)
-    filled = counts > 0
-    x = np.bincount(which, confidence, minlength=bins)[filled] / counts[filled]
-    y = np.bincount(which, correct, minlength=bins)[filled] / counts[filled]
-    axes.plot([0, 1], [0, 1], color=GRID, linewidth=2)
-    axes.scatter(x, y, s=10 + 150 * counts[filled] / counts.max(), color=BLUE)
-    axes.set_xlabel("confidence")
-    axes.set_ylabel("accuracy")
-    return _svg(figure)
+    return as_svg(figure)

@@ -16,6 +16,7 @@ import torch
 from transformers import TrainerCallback
 
 from raypipe.errors import StageError
+from raypipe.train import modeling
 from raypipe.train.batching import TokenBatches
 
 PROGRESS, BEST = "progress.json", "best"
@@ -24,15 +25,25 @@ Report = Callable[[str], None]  # takes a checkpoint's folder, on every worker; 
 
 
 class Best(TrainerCallback):
-    """Keeps the weights of the best evaluation by macro-F1 in a folder; stops after ``patience`` without a better."""
+    """Keeps the weights of the best evaluation by macro-F1 in a folder; stops after ``patience`` without a better.
+
+    With them goes the temperature that fits that evaluation's rows, into the model's configuration.
+    """
 
     def __init__(self, folder: str, patience: int | None) -> None:
         self.folder, self._patience = folder, patience
         self.without_better = 0
+        self.calibration: dict[str, float] = {}
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any, model: Any, **_: Any) -> None:
         if state.best_metric is None or metrics["eval_macro_f1"] > state.best_metric:  # of the evaluations before
             self.without_better = 0
+            self.calibration = {
+                "temperature": metrics["eval_temperature"],
+                "log_loss_before": metrics["eval_loss"],
+                "log_loss": metrics["eval_calibrated_loss"],
+            }
+            setattr(model.config, modeling.TEMPERATURE, metrics["eval_temperature"])
             if state.is_world_process_zero:
                 model.save_pretrained(self.folder)
         else:
@@ -82,6 +93,7 @@ class Checkpoints(TrainerCallback):
             progress = {
                 "place": self._batches.place(state.global_step).public(),
                 "without_better": self._best.without_better,
+                "calibration": self._best.calibration,
                 "finished": control.should_training_stop,
                 "seconds": round(time.monotonic() - self._start, 2),
             }
@@ -107,5 +119,5 @@ def go_on(checkpoint: str, batches: TokenBatches, best: Best) -> dict[str, Any]:
         )
     if os.path.isdir(os.path.join(checkpoint, BEST)):
         shutil.copytree(os.path.join(checkpoint, BEST), best.folder, dirs_exist_ok=True)
-    best.without_better = progress["without_better"]
+    best.without_better, best.calibration = progress["without_better"], progress["calibration"]
     return progress

@@ -12,8 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from scipy.special import softmax
-from sklearn.metrics import log_loss
 from transformers import (
     DataCollatorWithPadding,
     EvalPrediction,
@@ -23,7 +21,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from raypipe.core import metrics
+from raypipe.core import calibration, metrics
 from raypipe.hub import Source
 from raypipe.tokens import Secret
 from raypipe.train import checkpoints, modeling, tracking
@@ -128,6 +126,7 @@ def fine_tune(
         "steps": trainer.state.global_step,
         "epochs": trainer.state.epoch,
         "best_macro_f1": trainer.state.best_metric,
+        "calibration": best.calibration,
         "seconds": round(seconds, 2),
         "device": str(trainer.args.device),
         "precision": "bf16" if bf16 else "fp32",
@@ -209,11 +208,13 @@ def _arguments(job: Job, bf16: bool, batches: TokenBatches, folder: str, longest
 
 
 def _scores(predicted: EvalPrediction) -> dict[str, float]:
-    """Loss, accuracy and macro-F1 of the validation rows."""
+    """Loss, accuracy and macro-F1 of the validation rows; the temperature that fits them, and the loss with it."""
     logits, true = predicted.predictions, predicted.label_ids  # (rows, classes), (rows,)
-    best = logits.argmax(axis=-1)
+    best, temperature = logits.argmax(axis=-1), calibration.fit_temperature(logits, true)
     return {
-        "loss": float(log_loss(true, softmax(logits.astype(np.float64), axis=-1), labels=np.arange(logits.shape[-1]))),
+        "loss": calibration.mean_log_loss(logits, true, 1.0),
         "accuracy": float((best == true).mean()),
         "macro_f1": metrics.macro_f1(metrics.confusion(true, best, logits.shape[-1])),
+        "temperature": temperature,
+        "calibrated_loss": calibration.mean_log_loss(logits, true, temperature),
     }

@@ -15,6 +15,7 @@ from raypipe.tokens import redact
 
 Truncation = Literal["head", "head_tail"]
 HEAD_SHARE = 4  # head_tail keeps a quarter of the room from the head: 128 of 510 tokens in Sun et al. 2019
+TEMPERATURE = "raypipe_temperature"  # field of config.json
 
 
 @functools.cache
@@ -138,6 +139,11 @@ def require_classifier(config: Any, source: Source) -> None:
 def labels_of(config: Any) -> list[str]:
     """The labels of a model's configuration, by output."""
     return [str(config.id2label[i]) for i in range(config.num_labels)]
+
+
+def temperature_of(config: Any) -> float:
+    """What the logits are divided by, as fitted on validation rows when the model was trained; 1 where it was not."""
+    return float(getattr(config, TEMPERATURE, None) or 1.0)
 
 
 def truncation_of(config: Any) -> Truncation:

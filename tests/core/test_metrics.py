@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn, textbooks and sums by hand."""
+"""Metrics against scikit-learn and sums by hand; the same for calibration stands in test_calibration.py."""
 
 from math import comb
 
@@ -72,57 +72,6 @@ def test_top_k_equals_sklearn(k: int) -> None:
     assert metrics.top_k_hits(ranked, true, k).mean() == pytest.approx(expected, abs=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("hits", "rows", "low", "high"),
-    [  # Newcombe, Statistics in Medicine 17, 1998, table I, method 3
-        (81, 263, 0.2553, 0.3662),
-        (15, 148, 0.0624, 0.1605),
-        (0, 20, 0.0000, 0.1611),
-        (1, 29, 0.0061, 0.1718),
-    ],
-)
-def test_wilson_by_the_textbook(hits: int, rows: int, low: float, high: float) -> None:
-    value, ours_low, ours_high = metrics.wilson(hits, rows)
-    assert value == hits / rows
-    assert (round(ours_low, 4), round(ours_high, 4)) == (low, high)
-
-
-@FEW
-@given(st.integers(0, 10**6), st.integers(1, 10**6))
-def test_wilson_holds_its_estimate_within_zero_and_one(hits: int, rows: int) -> None:
-    hits = min(hits, rows)
-    value, low, high = metrics.wilson(hits, rows)
-    assert 0 <= low <= value <= high <= 1 and low < high
-    assert (low == 0) == (hits == 0) and (high == 1) == (hits == rows)
-    mirrored = metrics.wilson(rows - hits, rows)
-    assert (1 - mirrored.high, 1 - mirrored.low) == pytest.approx((low, high), abs=1e-12)
-
-
-def test_wilson_begins_at_zero_and_ends_at_one_to_the_last_bit() -> None:
-    for rows in range(1, 500):
-        assert metrics.wilson(0, rows).low == 0.0
-        assert metrics.wilson(rows, rows).high == 1.0
-
-
-def test_nothing_has_no_estimate() -> None:
-    nothing = np.empty(0, np.int64)
-    assert np.isnan(metrics.wilson(0, 0)).all()
-    assert np.isnan(metrics.macro_f1_estimate(np.array([-1]), np.array([0]), 2, 0)).all()
-    assert np.isnan(metrics.expected_calibration_error(nothing.astype(float), nothing.astype(bool)))
-
-
-def test_calibration_error_by_hand() -> None:
-    confidence = np.array([0.95, 0.9, 0.85, 0.3, 0.3, 1.0])
-    correct = np.array([True, True, False, False, True, True])
-    # ten bins: [0.8, 0.9) |0.85 - 0|; [0.9, 1.0] |2.85 - 3|; [0.3, 0.4) |0.6 - 1|; over six rows
-    expected = (0.85 + 0.15 + 0.4) / 6
-    assert metrics.expected_calibration_error(confidence, correct, bins=10) == pytest.approx(expected, abs=1e-12)
-    assert metrics.expected_calibration_error(np.ones(4), np.array([True] * 4)) == 0
-    assert metrics.expected_calibration_error(np.array([0.61, 0.63]), np.array([True, False])) == pytest.approx(0.12)
-    # fifteen bins part these two, so that they no longer cancel
-    assert metrics.expected_calibration_error(np.array([0.55, 0.65]), np.array([True, False])) == pytest.approx(0.55)
-
-
 @pytest.mark.parametrize(("first", "second"), [(0, 1), (1, 5), (3, 3), (12, 2), (0, 8), (40, 60)])
 def test_mcnemar_is_the_exact_binomial_sum(first: int, second: int) -> None:
     one = np.array([True] * first + [False] * second + [True] * 7 + [False] * 3)
@@ -138,32 +87,48 @@ def test_mcnemar_of_equal_classifiers_is_one() -> None:
     assert metrics.mcnemar(same, same) == 1.0
 
 
-def test_bootstrap_is_seeded_and_as_wide_as_the_normal_interval() -> None:
-    rows = 400
-    hits = np.arange(rows) < 300
+@FEW
+@given(CODES)
+def test_summary_scores_equal_sklearn_weighted_and_not(rows: list[tuple[int, int, int]]) -> None:
+    true, predicted, weight = np.array(rows).T
+    for sample_weight in (None, weight / 3):
+        found = metrics.class_estimates(true, predicted, CLASSES, 0, sample_weight)
+        common = {"zero_division": 0, "sample_weight": sample_weight}
+        expected = {
+            "macro_f1": sk.f1_score(true, predicted, average="macro", **common),
+            "weighted_f1": sk.f1_score(true, predicted, average="weighted", **common),
+            "mcc": sk.matthews_corrcoef(true, predicted, sample_weight=sample_weight),
+        }
+        for name, value in expected.items():
+            assert found[name].value == pytest.approx(value, abs=1e-9), name
 
-    def accuracy(weight: np.ndarray) -> float:
-        assert weight.shape == (rows,) and weight.sum() == rows
-        return float((weight * hits).sum() / rows)
 
-    low, high = metrics.bootstrap(accuracy, rows, seed=3)
-    assert (low, high) == metrics.bootstrap(accuracy, rows, seed=3)
-    assert (low, high) != metrics.bootstrap(accuracy, rows, seed=4)
-    assert low < 0.75 < high
-    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.75 * 0.25 / rows), rel=0.15)
-
-
-def test_macro_f1_estimate_holds_its_value_and_narrows_with_rows() -> None:
+def test_class_estimates_hold_their_values_and_narrow_with_rows() -> None:
     random = np.random.default_rng(5)
     widths = []
     for rows in (150, 1500):
         true = random.integers(0, 3, rows)
         predicted = np.where(random.random(rows) < 0.8, true, random.integers(0, 3, rows))
-        value, low, high = metrics.macro_f1_estimate(true, predicted, 3, seed=1)
-        assert value == pytest.approx(sk.f1_score(true, predicted, average="macro"), abs=1e-9)
-        assert low < value < high
-        assert metrics.macro_f1_estimate(true, predicted, 3, seed=1) == (value, low, high)
-        with_unknown = metrics.macro_f1_estimate(np.append(true, -1), np.append(predicted, 0), 3, seed=1)
-        assert with_unknown == (value, low, high)
-        widths.append(high - low)
+        found = metrics.class_estimates(true, predicted, 3, seed=1)
+        assert all(low < value < high for value, low, high in found.values())
+        assert metrics.class_estimates(true, predicted, 3, seed=1) == found
+        with_unknown = metrics.class_estimates(np.append(true, -1), np.append(predicted, 0), 3, seed=1)
+        assert with_unknown == found
+        widths.append(found["macro_f1"].high - found["macro_f1"].low)
     assert widths[1] < widths[0] / 2
+
+
+def test_a_weight_counts_as_that_many_rows() -> None:
+    random = np.random.default_rng(2)
+    true, predicted, weight = random.integers(0, 4, (3, 200))
+    weight += 1
+    weighted = metrics.class_estimates(true, predicted, 4, 0, weight.astype(float))
+    repeated = metrics.class_estimates(np.repeat(true, weight), np.repeat(predicted, weight), 4, 0)
+    for name in weighted:
+        assert weighted[name].value == pytest.approx(repeated[name].value, abs=1e-12)
+        assert weighted[name].high - weighted[name].low > repeated[name].high - repeated[name].low, "200 rows, not 500"
+
+
+def test_nothing_has_no_estimate() -> None:
+    for estimate in metrics.class_estimates(np.array([-1]), np.array([0]), 2, 0).values():
+        assert np.isnan(estimate).all()
