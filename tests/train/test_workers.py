@@ -166,5 +166,6 @@ def test_sigkill_of_driver_and_worker_leaves_the_weights_of_the_undisturbed_run(
     assert weights(run) == weights(tmp_path / "whole/out")
     assert not (run / ".ray").exists() and not list(run.rglob("*.pt"))
     again = json.loads((run / "run.json").read_text())
-    assert again["validation"] == {name: whole[name] for name in ("best_macro_f1", "steps", "epochs")}
+    expected = {name: whole[name] for name in ("best_macro_f1", "steps", "epochs")} | whole["calibration"]
+    assert again["validation"] == expected
     assert set(logged(run)) >= {e["step"] for e in whole["history"] if "loss" in e}, "the log of the killed parts too"
