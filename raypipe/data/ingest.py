@@ -1,25 +1,20 @@
 """Read raw files into rows, in parallel, each with its place in file order; a bad line is a row with a reason."""
 
 import contextlib
-import gzip
-import io
 import itertools
 import json
-import os
 import re
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import fsspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 
 from raypipe import storage
 from raypipe.config import nearest
 from raypipe.core import text as core_text
-from raypipe.data import records
+from raypipe.data.reading import read_piece
 from raypipe.data.records import FORMATS, Record
 from raypipe.errors import DataError
 
@@ -87,7 +82,7 @@ def ingest(
     def read(batch: pa.Table) -> Iterator[pa.Table]:
         for task in batch.to_pylist():
             rows = (
-                (p["file"], r) for p in task["pieces"] for r in _read_piece(p, text_column, label_column, block_rows)
+                (p["file"], r) for p in task["pieces"] for r in read_piece(p, text_column, label_column, block_rows)
             )
             yield from _kept(task["kept_at"], _tables(rows, block_rows))
 
@@ -127,7 +122,7 @@ def peek(folder: str, files: list[str], text_column: str, label_column: str | No
     rows = 0
     for name in files:
         piece = {"path": storage.join(folder, name), "start": 0, "end": -1, "line": 1}
-        for record in _read_piece(piece, text_column, label_column, PEEKED_ROWS):
+        for record in read_piece(piece, text_column, label_column, PEEKED_ROWS):
             rows += 1
             seen.update(dict.fromkeys(record.columns))
             if rows >= PEEKED_ROWS:
@@ -185,89 +180,6 @@ def _newlines(path: str, start: int, end: int) -> int:
     with fsspec.open(path, "rb") as file:
         file.seek(start)
         return file.read(end - start).count(b"\n")
-
-
-def _read_piece(piece: dict[str, Any], text_column: str, label_column: str | None, batch_rows: int) -> Iterator[Record]:
-    """Records of a piece; a line belongs to the piece that it starts in."""
-    path = piece["path"]
-    if path.endswith(".parquet"):
-        yield from _read_parquet(path, text_column, label_column, batch_rows)
-    elif path.endswith(".csv"):
-        with fsspec.open(path, "rb") as binary:
-            records.refuse_other_bytes(binary.read(records.START_BYTES), os.path.basename(path))
-            binary.seek(0)
-            file = io.TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape", newline="")
-            yield from records.parse_csv(file, text_column, label_column, os.path.basename(path))
-    else:
-        try:
-            for number, raw in _lines(piece):
-                record = records.parse_json_line(raw, number, text_column, label_column)
-                if record is not None:
-                    yield record
-        except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-            why = str(error).split("(b'")[0].strip()  # gzip quotes the first bytes of what it read
-            raise DataError(f"{os.path.basename(path)} cannot be decompressed: {why}", "a whole gzip file") from None
-
-
-def _lines(piece: dict[str, Any]) -> Iterator[tuple[int, bytes]]:
-    """The numbered lines of a piece, without their line ends."""
-    start, end, first = piece["start"], piece["end"], piece["line"]
-    packed = piece["path"].endswith(".gz")
-    with fsspec.open(piece["path"], "rb", compression="gzip" if packed else None) as file:
-        if start:
-            file.seek(start - 1)
-            skipped = file.readline()  # b"\n" where a line starts right at `start`, else the tail of an earlier line
-            start += len(skipped) - 1
-            first += len(skipped) > 1
-            if 0 <= end <= start:
-                return  # the line that spans this whole piece belongs to the one that it starts in
-        if packed:  # of any size once unpacked, so line by line
-            lines: Iterable[bytes] = (line.rstrip(b"\n") for line in file)
-        else:
-            content = file.read(max(0, end - start) if end >= 0 else -1)
-            lines = (content + (b"" if content.endswith(b"\n") else file.readline())).split(b"\n")
-        for number, raw in enumerate(lines, first):
-            if number == 1:
-                records.refuse_other_bytes(raw, os.path.basename(piece["path"]))
-            yield number, raw
-
-
-def _read_parquet(path: str, text_column: str, label_column: str | None, batch_rows: int) -> Iterator[Record]:
-    name = os.path.basename(path)
-    with fsspec.open(path, "rb") as file:
-        try:
-            table = pq.ParquetFile(file)
-            names = table.schema_arrow.names
-            records.refuse_twice(names, name, text_column, label_column)
-            wanted = [c for c in (text_column, label_column) if c in names]
-            number = 0
-            for batch in table.iter_batches(batch_size=batch_rows, columns=wanted):
-                for values in _values(batch):
-                    number += 1
-                    record = records.from_cells(values, number, text_column, label_column)
-                    yield record._replace(columns=names)
-        except (pa.ArrowInvalid, OSError) as error:
-            if getattr(error, "errno", None) is not None:
-                raise  # the disk or the network is at fault, not the file
-            reason = str(error).splitlines()[0]
-            raise DataError(f"{name} cannot be read as Parquet: {reason}", "a whole Parquet file") from None
-
-
-def _values(batch: pa.RecordBatch) -> list[dict[str, Any]]:
-    """The rows of a batch; bytes that are no UTF-8 come as surrogates, as from a CSV file."""
-    try:
-        return batch.to_pylist()
-    except UnicodeDecodeError:
-        return [
-            {n: v.decode(errors="surrogateescape") if isinstance(v, bytes) else v for n, v in row.items()}
-            for row in pa.table({n: _as_bytes(c) for n, c in zip(batch.schema.names, batch, strict=True)}).to_pylist()
-        ]
-
-
-def _as_bytes(column: pa.Array) -> pa.Array:
-    column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-    return column.cast(pa.large_binary()) if is_text else column
 
 
 def _tables(rows: Iterable[tuple[int, Record]], block_rows: int) -> Iterator[pa.Table]:
