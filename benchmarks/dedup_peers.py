@@ -61,7 +61,8 @@ def ours(texts: list[str], threshold: float) -> tuple[np.ndarray, dict[str, floa
     start = time.perf_counter()
     X = vectorise(texts, Analyzer())
     vectorised = time.perf_counter()
-    kept = similarity.keep_join(X, threshold, np.arange(len(texts)), np.zeros(len(texts), bool)).kept
+    rows = similarity.ready(X, threshold)
+    kept = similarity.keep_join(rows, rows.all(), np.arange(len(texts)), ~rows.all()).kept
     end = time.perf_counter()
     return np.flatnonzero(~kept), {"vectorise": round(vectorised - start, 4), "join": round(end - vectorised, 4)}
 
