@@ -41,7 +41,7 @@ def decontaminate(table: Table, vectors: Vectors, folder: str, files: list[str],
             return work.submit(name, compare, vectors.blocks[number], counts, numbers[other], vectors.weights)
 
         def done(found: Arrays) -> None:
-            nearest.update(vectors.rows[number][found["row"]], starts[other] + found["other"], found["cosine"])
+            nearest.update(vectors.rows[number][found["left"]], starts[other] + found["right"], found["cosine"])
 
         graph.add((other, number), submit, done)
 
@@ -75,5 +75,4 @@ def compare(block: Arrays, counts: Arrays, numbers: np.ndarray, weights: tfidf.W
     """For each row of a block its nearest row of the other file, where one is at the block's threshold."""
     rows = ready_of(block)
     foreign = similarity.ready(tfidf.unit_rows(matrix_of(counts), numbers, weights), rows.threshold)
-    row, other, cosine = keep.nearest(similarity.compare(rows, foreign, rows.all(), foreign.all()))
-    return {"row": row, "other": other, "cosine": cosine}
+    return keep.nearest(similarity.compare(rows, foreign, rows.all(), foreign.all()))._asdict()

@@ -25,7 +25,7 @@ def dedup(table: Table, vectors: Vectors, on_conflict: str, work: Work) -> None:
     alive = table.alive
     rule = _Rule(table, vectors, work)
     rule.run()
-    verdict = keep.verdict(table.text_numbers(alive), rule.kept[alive], *rule.nearest_of(alive))
+    verdict = keep.verdict(rule.text[alive], rule.kept[alive], *rule.nearest_of(alive))
     settled = keep.settle(verdict, table.label[alive], on_conflict)
     _record(table, alive, verdict, settled)
 
@@ -90,23 +90,18 @@ class _Rule:
         self.graph.add((number, 0), submit, done)
 
     def _take_in(self, later: int, earlier: int, found: Arrays) -> None:
-        self.nearest.update(self.rows[later][found["row"]], self.rows[earlier][found["other"]], found["cosine"])
+        self.nearest.update(self.rows[later][found["left"]], self.rows[earlier][found["right"]], found["cosine"])
 
 
 def compare(block: Arrays, earlier: Arrays, asks: np.ndarray, stays: np.ndarray) -> Arrays:
     """For each row of a block that asks its nearest kept row of an earlier block, where one is at the threshold."""
-    return _nearest(similarity.compare(ready_of(block), ready_of(earlier), asks, stays))
+    return keep.nearest(similarity.compare(ready_of(block), ready_of(earlier), asks, stays))._asdict()
 
 
 def decide(block: Arrays, asks: np.ndarray, text: np.ndarray, blocked: np.ndarray) -> Arrays:
     """The keep rule inside one block, and each row's nearest kept row in it."""
     result = similarity.keep_join(ready_of(block), asks, text, blocked)
-    return _nearest(result.pairs) | {"kept": result.kept}
-
-
-def _nearest(pairs: similarity.Pairs) -> Arrays:
-    row, other, cosine = keep.nearest(pairs)
-    return {"row": row, "other": other, "cosine": cosine}
+    return keep.nearest(result.pairs)._asdict() | {"kept": result.kept}
 
 
 def _record(table: Table, alive: np.ndarray, verdict: keep.Verdict, settled: keep.Settlement) -> None:

@@ -52,7 +52,8 @@ def choose_analyzer(table: Table, config: PrepareConfig) -> Analyzer:
 
 def vectorise(table: Table, analyzer: Analyzer, threshold: float, block_rows: int, work: Work) -> Vectors:
     """Fit on all rows that are alive and transform them; each text is tokenised once."""
-    rows = [numbers[table.is_alive[numbers]] for numbers in (shard.numbers() for shard in table.shards)]
+    alive = table.is_alive
+    rows = [numbers[alive[numbers]] for numbers in (shard.numbers() for shard in table.shards)]
     vocabulary, counted, numbers, entries, featureless = tfidf.Vocabulary(), [], [], [], []
 
     def count(number: int) -> "ray.ObjectRef":
@@ -70,8 +71,11 @@ def vectorise(table: Table, analyzer: Analyzer, threshold: float, block_rows: in
     groups = _grouped([len(r) for r in rows], entries, block_rows)
 
     def weigh(group: int) -> "ray.ObjectRef":
-        mine = [numbers[shard] for shard in groups[group]], [counted[shard] for shard in groups[group]]
-        return work.submit(f"weigh/{group:05d}", weigh_block, threshold, weights, mine[0], *mine[1])
+        mine = groups[group]
+        counts = [counted[shard] for shard in mine]
+        return work.submit(
+            f"weigh/{group:05d}", weigh_block, threshold, weights, [numbers[shard] for shard in mine], *counts
+        )
 
     return Vectors(
         blocks=list(started("weigh", weigh, len(groups))),
