@@ -1,0 +1,95 @@
+"""Is one set of defaults good enough? Three seeds on two sets, beside the baseline and the best of a sweep of rates.
+
+    python benchmarks/defaults.py --data ../shared/data [--sets banking77 hwu64] [--seeds 3] [--rates 8]
+
+MiniLM with the recipe that `raypipe train` gives to its size, trained on the train part, the best epoch chosen on a
+validation share of it. The sweep trains with each rate once, chooses one by the validation macro-F1, and only that one
+is scored on test, with the same seeds. Also with two epochs, which is what larger models get.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import accuracy
+import numpy as np
+from accuracy import Labelled
+from common import parser_for, report
+from results_file import save
+
+from raypipe.core.intervals import wilson
+from raypipe.evaluate.baseline import baselines
+
+SETS = ("banking77", "hwu64")
+RATES = (5e-5, 1e-4, 1.5e-4, 2e-4, 3e-4, 4e-4, 6e-4, 1e-3)
+
+
+def several(data: Labelled, seeds: int, threads: int, **flags: Any) -> dict[str, Any]:
+    """The same recipe with each seed: accuracy of each, their mean, and an interval of rows and seeds together."""
+    recipe = accuracy.small_recipe(**flags)
+    fits = []
+    for seed in range(42, 42 + seeds):
+        fit = accuracy.fine_tune(data.train_text, data.train_label, data, recipe, seed, threads)
+        fits.append(fit)
+        report({"set": data.name, **recipe.public(), "seed": seed, "top1": round(float(fit.correct.mean()), 4)})
+    return {
+        "recipe": recipe.public(),
+        "top1_of_seeds": [float(fit.correct.mean()) for fit in fits],
+        "top1": _mean_over_rows(np.array([fit.correct for fit in fits])),
+        "validation_macro_f1": [fit.outcome["best_macro_f1"] for fit in fits],
+        "training_seconds": [fit.outcome["seconds"] for fit in fits],
+        "precision": fits[0].outcome["precision"],
+    }
+
+
+def _mean_over_rows(correct: np.ndarray) -> dict[str, float]:
+    """Mean accuracy of (seeds, rows), and the normal interval over rows of each row's mean over seeds."""
+    per_row = correct.mean(axis=0)
+    half = 1.96 * per_row.std(ddof=1) / np.sqrt(len(per_row))
+    return {"value": float(per_row.mean()), "low": float(per_row.mean() - half), "high": float(per_row.mean() + half)}
+
+
+def swept(data: Labelled, rates: tuple[float, ...], threads: int) -> dict[str, float]:
+    """Validation macro-F1 by learning rate."""
+    found = {}
+    for rate in rates:
+        recipe = accuracy.small_recipe(learning_rate=rate)
+        fit = accuracy.fine_tune(data.train_text, data.train_label, data, recipe, 42, threads, test=False)
+        found[f"{rate:g}"] = fit.outcome["best_macro_f1"]
+        report({"set": data.name, "rate": rate, "validation_macro_f1": round(fit.outcome["best_macro_f1"], 4)})
+    return found
+
+
+def measure(data: Labelled, seeds: int, rates: tuple[float, ...], threads: int) -> dict[str, Any]:
+    """One set."""
+    ranked = baselines(data.train_text, data.train_label, data.test_text, seed=42, kept=1)["tfidf_logreg"]
+    right = int((ranked[:, 0] == data.test_label).sum())
+    found: dict[str, Any] = {
+        "rows": {"train": len(data.train_text), "test": len(data.test_text)},
+        "tfidf_logreg": wilson(right, len(data.test_text))._asdict(),
+        "defaults": several(data, seeds, threads),
+        "two_epochs": several(data, seeds, threads, epochs=2.0),
+    }
+    if rates:
+        scores = swept(data, rates, threads)
+        best = float(max(scores, key=lambda rate: scores[rate]))
+        found["sweep"] = {"validation_macro_f1": scores, "best": several(data, seeds, threads, learning_rate=best)}
+        found["defaults_less_sweep"] = found["defaults"]["top1"]["value"] - found["sweep"]["best"]["top1"]["value"]
+    return found
+
+
+def main() -> None:
+    parser = parser_for(__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--rates", type=int, default=len(RATES), help="of the sweep; 0 for none")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    options = parser.parse_args()
+    sets = [accuracy.load(name, options.data) for name in options.sets]
+    measured = {data.name: measure(data, options.seeds, RATES[: options.rates], options.threads) for data in sets}
+    save(options.name or "defaults", {"model": "all-MiniLM-L6-v2, 22.7 M parameters", "sets": measured})
+
+
+if __name__ == "__main__":
+    main()
