@@ -46,7 +46,7 @@ LATER_FLAGS = {
     "train": ("--attention", "--dry-run"),
     "evaluate": ("--precision", "--dry-run"),
     "run": ("--dry-run",),
-    "doctor": ("--cluster", "--config"),
+    "doctor": ("--config",),
     "demo": ("--config",),
     "predict": ("--resume", "--config"),
 }

@@ -431,6 +431,15 @@ class DemoConfig(CommonConfig):
 class DoctorConfig(CommonConfig):
     """Say what this machine or cluster can do, and what is missing."""
 
+    cluster: bool = False
+    """Also prove on the cluster: machines, GPUs, equal versions, an all-reduce between workers, shared storage."""
+    storage: str | None = None
+    """Folder or address (s3://BUCKET/PREFIX) that --cluster writes to on one machine and reads on the others."""
+
+    def validate(self) -> None:
+        super().validate()
+        require(self.cluster or self.storage is None, "--storage without --cluster", "both", "add --cluster")
+
 
 def require(holds: bool, got: str, expected: str, remedy: str = "") -> None:
     """Raise ConfigError unless the condition holds."""

@@ -1,5 +1,6 @@
 """doctor: what this machine or cluster can do, what is missing, and what to do about it."""
 
+import contextlib
 import importlib.metadata
 import os
 import shutil
@@ -7,19 +8,22 @@ import sys
 import tempfile
 from collections.abc import Callable
 
+from raypipe.cluster_check import FAIL, OK, WARN, Finding, cluster_checks
 from raypipe.config import DoctorConfig
 from raypipe.errors import RaypipeError
 from raypipe.pipeline.common import Clock
 from raypipe.report.console import checks_table
+from raypipe.runtime import session
 from raypipe.schema import StageResult
 
-OK, WARN, FAIL = "ok", "warn", "FAIL"
-Finding = tuple[str, str]  # verdict, what was found and the remedy
 MIN_MEMORY_GIB, MIN_DISK_GIB = 4, 10
 
 
 def doctor(config: DoctorConfig) -> StageResult:
-    """Run every check; the status is "done" also where checks fail, and the counts say how many."""
+    """Run every check; the status is "done" also where checks fail, and the counts say how many.
+
+    Raises ConfigError where --cluster finds no cluster.
+    """
     config.validate()
     clock = Clock()
     checks: list[tuple[str, Callable[[], Finding]]] = [
@@ -35,6 +39,16 @@ def doctor(config: DoctorConfig) -> StageResult:
         ("weights & biases", _wandb),
         ("demo encoder", _encoder),
     ]
+    with session(config) if config.cluster else contextlib.nullcontext():
+        found = _run(checks + (cluster_checks(config.storage) if config.cluster else []))
+    checks_table(found)
+    counts = {verdict.lower(): sum(v == verdict for _, v, _ in found) for verdict in (OK, WARN, FAIL)}
+    verdicts = {name: {"verdict": verdict.lower(), "finding": finding} for name, verdict, finding in found}
+    return StageResult("doctor", config.hash(), "done", {}, counts, verdicts, clock.total())
+
+
+def _run(checks: list[tuple[str, Callable[[], Finding]]]) -> list[tuple[str, str, str]]:
+    """Name, verdict and finding of each check."""
     found = []
     for name, check in checks:
         try:
@@ -42,10 +56,7 @@ def doctor(config: DoctorConfig) -> StageResult:
         except Exception as error:  # a check that breaks is a finding, and the others still run
             verdict, finding = FAIL, f"{type(error).__name__}: {error}"
         found.append((name, verdict, finding))
-    checks_table(found)
-    counts = {verdict.lower(): sum(v == verdict for _, v, _ in found) for verdict in (OK, WARN, FAIL)}
-    verdicts = {name: {"verdict": verdict.lower(), "finding": finding} for name, verdict, finding in found}
-    return StageResult("doctor", config.hash(), "done", {}, counts, verdicts, clock.total())
+    return found
 
 
 def _python() -> Finding:
@@ -110,8 +121,6 @@ def _gpu() -> Finding:
 
 def _ray(config: DoctorConfig) -> Finding:
     import ray
-
-    from raypipe.runtime import session
 
     try:
         with session(config):

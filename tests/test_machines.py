@@ -1,4 +1,4 @@
-"""Two raylets at two addresses, as two machines: what their workers would not both see is refused."""
+"""Two raylets at two addresses, as two machines: what their workers would not both see is refused, doctor sees them."""
 
 import contextlib
 import json
@@ -124,3 +124,26 @@ def test_local_paths_are_refused_and_addresses_work(two_machines, s3, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
     report = json.loads(storage.read_text(outputs["report"]))
     assert report["rows_in"] == len(rows) and storage.exists(outputs["train"])
+
+
+def test_doctor_proves_the_cluster(two_machines, s3, tmp_path):
+    address, environment = two_machines
+    command = [sys.executable, "-m", "raypipe.cli", "doctor", "--cluster", "--address", address, "--storage", s3]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])["metrics"]
+    assert found["machines"]["finding"].startswith("2 x 1 CPUs, 0 GPUs")
+    assert "the same on 2 machine(s)" in found["equal versions"]["finding"]
+    assert found["workers talk"] == {"verdict": "ok", "finding": "an all-reduce between 2 worker(s) by gloo"}
+    assert found["shared storage"]["finding"] == "written on 127.0.0.1, read on 1 machine(s)"
+    assert found["gpus"]["verdict"] == "warn"
+
+
+def test_versions_that_differ_are_named():
+    from raypipe.cluster_check import compare
+
+    same = {"ray": "2.60.0", "torch": "2.13.0"}
+    assert compare({"10.0.0.1": same, "10.0.0.2": dict(same)})[0] == "ok"
+    verdict, finding = compare({"10.0.0.1": same, "10.0.0.2": same, "10.0.0.3": {"ray": "2.59.0", "torch": "2.13.0"}})
+    assert verdict == "FAIL" and finding.startswith("ray 2.59.0 on 10.0.0.3, 2.60.0 elsewhere")
+    assert "torch" not in finding
