@@ -43,7 +43,7 @@ NOT_TOKENS = ("--token-pattern", "--allow-literal-token", "--no-allow-literal-to
 LATER_COMMANDS = ("sweep", "audit")
 LATER_FLAGS = {
     "prepare": ("--corrections", "--dry-run"),
-    "train": ("--attention", "--dry-run"),
+    "train": ("--dry-run",),
     "evaluate": ("--precision", "--dry-run"),
     "run": ("--dry-run",),
     "doctor": ("--config",),

@@ -268,13 +268,16 @@ class TrainConfig(ScoringConfig):
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: a row counts in the loss by rows / (classes x rows of its class)."""
     num_workers: int | str = 1
-    """Training workers."""
+    """Training workers; MIN:MAX takes as many as the cluster has, and goes on with more or fewer when it changes."""
     max_failures: int = 3
     """Times that training goes on from its last checkpoint after a worker failed (0 or more)."""
     checkpoint_minutes: float = 5.0
     """Least minutes between two checkpoints, which are what a killed training loses at most (0 or more)."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the forward and backward pass; weights stay float32. auto: bf16 where the device has it."""
+    attention: Literal["auto", "eager", "fused"] = "auto"
+    """fused: a kernel for DeBERTa-v2/v3 on a GPU with raypipe[fused], where it agrees with eager attention on a batch.
+    auto: fused where that is to be had, else what transformers chooses. eager: transformers' plain code."""
     validation_fraction: float = 0.1
     """Share of the training rows held out to choose the best checkpoint."""
     max_cpu_hours: float = 2.0
@@ -308,10 +311,11 @@ class TrainConfig(ScoringConfig):
         rate = self.learning_rate
         require(rate is None or 0 < rate < 1, f"--learning-rate {rate}", "a number between 0 and 1")
         require(self.batch_size is None or self.batch_size >= 1, f"--batch-size {self.batch_size}", "at least 1")
+        range_of = re.fullmatch(r"([1-9]\d*)(?::([1-9]\d*))?", str(self.num_workers))
         require(
-            re.fullmatch(r"[1-9]\d*", str(self.num_workers)) is not None,
+            range_of is not None and int(range_of[1]) <= int(range_of[2] or range_of[1]),
             f"--num-workers {self.num_workers}",
-            "a whole number of at least 1 (this version has no MIN:MAX range)",
+            "a whole number of at least 1, or MIN:MAX",
         )
         budget = self.token_budget
         require(
@@ -333,6 +337,11 @@ class TrainConfig(ScoringConfig):
         require(self.max_cpu_hours > 0, f"--max-cpu-hours {self.max_cpu_hours}", "more than 0")
         patience = self.early_stopping_patience
         require(patience is None or patience >= 1, f"--early-stopping-patience {patience}", "at least 1")
+
+    def workers_range(self) -> tuple[int, int]:
+        """Least and most training workers; they are equal where the number is fixed."""
+        least, _, most = str(self.num_workers).partition(":")
+        return int(least), int(most or least)
 
 
 @dataclass(frozen=True, kw_only=True)

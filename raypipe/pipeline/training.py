@@ -111,7 +111,9 @@ class _Run:
                 "epochs": outcome["epochs"],
                 **outcome["calibration"],
             },
-            "workers": dataclasses.asdict(workers) | {"device": outcome["device"], "precision": outcome["precision"]},
+            "workers": dataclasses.asdict(workers)
+            | {"count": outcome["workers"], "device": outcome["device"], "precision": outcome["precision"]},
+            "attention": {"asked_for": config.attention, **outcome["attention"]},
             "scores": evaluating.flat(metrics),
             "notices": _cut_notices(cut) + metrics["notices"],
             "outputs": outputs,
@@ -140,7 +142,8 @@ class _Run:
         self.is_new = not storage.exists(self.folder)
         plan_path = storage.join(self.checkpoints, "plan.json")
         plan = {
-            "config_hash": self.config.hash(),
+            # Neither changes the rows of a step, and so the training goes on with others (train/batching.py).
+            "config_hash": dataclasses.replace(self.config, num_workers=1, token_budget=None).hash(),
             "dataset": data.fingerprint(),
             "model": hub.fingerprint(base),
             "raypipe": __version__,
@@ -188,7 +191,7 @@ class _Run:
                 for name in ("model", "wandb"):
                     os.makedirs(os.path.join(stage, "made", name), exist_ok=True)
                     os.replace(os.path.join(stage, "made", name), os.path.join(stage, name))
-                storage.write_text(os.path.join(stage, "config.toml"), _as_toml(config))
+                storage.write_text(os.path.join(stage, "config.toml"), _as_toml(config, base, data.source))
         return outcome, rows, cut
 
     def _job(self, workers: Any, base: Source, recipe: Any, data: splits.Splits) -> Any:
@@ -215,6 +218,8 @@ class _Run:
             truncation=config.truncation,
             balanced_classes=config.class_weights == "balanced",
             checkpoint_minutes=config.checkpoint_minutes,
+            attention=config.attention,
+            most_workers=workers.most,
         )
 
     def _push(self, model: str, target: str) -> str:
@@ -254,8 +259,11 @@ def _folder(config: TrainConfig) -> str:
     return storage.absolute(config.output_dir or os.path.join("runs", f"train-{provenance.stamp()}"))
 
 
-def _as_toml(config: TrainConfig) -> str:
+def _as_toml(config: TrainConfig, base: Source, data: Source) -> str:
+    """The flags that repeat the run, on the commits that it read."""
     import tomli_w
 
     values = {k: v for k, v in config.deciding().items() if v is not None}
+    read = {"model_for_training_finetune": base, "input_hf_dataset": data}
+    values |= {name: str(source) for name, source in read.items() if not source.is_folder}
     return f"# raypipe train --config THIS_FILE --output-dir NEW_FOLDER\n{tomli_w.dumps({'train': values})}"

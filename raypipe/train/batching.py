@@ -43,9 +43,9 @@ class Place:
     """Where a training stands among its batches; what a checkpoint keeps of them."""
 
     epoch: int
-    position: int  # batches of this worker that are done in the epoch
+    step: int  # optimizer steps that are done in the epoch
     seed: int
-    plan: str  # fingerprint of rows, steps, workers and budget: another plan cannot go on from here
+    plan: str  # fingerprint of the rows of each step: other steps cannot go on from here, other workers can
 
     def public(self) -> dict[str, Any]:
         return asdict(self)
@@ -57,12 +57,22 @@ class TokenBatches:
     ``lengths`` are the tokens of each row  # (rows,); ``step_rows`` the average rows of an optimizer step over all
     workers; ``budget`` the most tokens of one batch, padding included. Each row comes once an epoch, each worker takes
     ``steps`` × ``accumulation`` batches of an epoch, and the same object is made on every worker but for ``rank``.
+    ``most`` workers (``world``, if that is more) find a row each in every step, so that all numbers of workers up to it
+    have the same steps.
 
     Raises ConfigError where a row exceeds the budget or there are fewer rows than workers need.
     """
 
     def __init__(
-        self, lengths: np.ndarray, step_rows: int, budget: int, seed: int, epochs: int, rank: int = 0, world: int = 1
+        self,
+        lengths: np.ndarray,
+        step_rows: int,
+        budget: int,
+        seed: int,
+        epochs: int,
+        rank: int = 0,
+        world: int = 1,
+        most: int = 1,
     ) -> None:
         self._lengths = np.maximum(np.asarray(lengths, np.int64), 1)
         self._budget, self._seed, self._rank, self._world = budget, seed, rank, world
@@ -79,7 +89,7 @@ class TokenBatches:
             self.accumulation += 1
             self._planned = None
             parts = world * self.accumulation
-            self._at_least = max(parts, min(step_rows // SPREAD, rows // wanted))
+            self._at_least = max(parts, most, min(step_rows // SPREAD, rows // wanted))
             self.steps = min(wanted, rows // self._at_least)
             if not self.steps:
                 raise ConfigError(
@@ -109,12 +119,12 @@ class TokenBatches:
 
     def place(self, step: int) -> Place:
         """Where a training stands after so many optimizer steps."""
-        return Place(step // self.steps, step % self.steps * self.accumulation, self._seed, self._fingerprint)
+        return Place(step // self.steps, step % self.steps, self._seed, self._fingerprint)
 
     @cached_property
     def _fingerprint(self) -> str:
-        sizes = [self.steps, self.accumulation, self._at_least, self._world, self._budget]
-        return hashlib.sha256(np.array(sizes).tobytes() + self._lengths.tobytes()).hexdigest()[:16]
+        sizes = np.array([self.steps, self._at_least])
+        return hashlib.sha256(sizes.tobytes() + self._lengths.tobytes()).hexdigest()[:16]
 
     def _plan(self, epoch: int) -> list[np.ndarray]:
         """The rows of each step of an epoch, longest row first."""

@@ -105,7 +105,9 @@ class Checkpoints(TrainerCallback):
 def go_on(checkpoint: str, batches: TokenBatches, best: Best) -> dict[str, Any]:
     """Bring the best weights back; returns what the checkpoint says of its progress.
 
-    Raises StageError where it was made with other rows, workers, seed or token budget.
+    The number of workers and the token budget may be others, as long as the steps have the same rows.
+
+    Raises StageError where they do not.
     """
     with open(os.path.join(checkpoint, PROGRESS), encoding="utf8") as file:
         progress: dict[str, Any] = json.load(file)
@@ -114,7 +116,7 @@ def go_on(checkpoint: str, batches: TokenBatches, best: Best) -> dict[str, Any]:
     if progress["place"] != batches.place(step).public():
         raise StageError(
             "a checkpoint of other batches than this training's",
-            "the rows, seed, --num-workers, device and --token-budget that it was made with",
+            "the rows and seed that it was made with, and workers and --token-budget that leave the steps as they are",
             "train without --resume to begin anew",
         )
     if os.path.isdir(os.path.join(checkpoint, BEST)):

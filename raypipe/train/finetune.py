@@ -29,7 +29,8 @@ _VALIDATION, _DOWNSAMPLE = 3, 4  # purposes of the seeded hash; prepare uses 1 a
 class Workers:
     """What the training runs on."""
 
-    count: int
+    least: int
+    most: int
     use_gpu: bool
     cpus_each: float
     forecast_limit_s: float | None
@@ -40,28 +41,23 @@ def choose_workers(config: TrainConfig) -> Workers:
 
     Raises ConfigError for ``cuda`` without enough GPUs; ``auto`` takes the CPU with a warning.
     """
-    count = int(config.num_workers)
-    use_gpu = config.device != "cpu" and wait_for({"GPU": count}, config.wait_for_resources)
+    least, most = config.workers_range()
+    use_gpu = config.device != "cpu" and wait_for({"GPU": least}, config.wait_for_resources)
     if config.device == "cuda" and not use_gpu:
         have = ray.cluster_resources().get("GPU", 0)
         raise ConfigError(
-            f"--device cuda with {have:.0f} GPUs for {count} workers",
-            f"at least {count}",
+            f"--device cuda with {have:.0f} GPUs for {least} workers",
+            f"at least {least}",
             "--device auto or cpu, fewer --num-workers, or --wait-for-resources SECONDS on a cluster that grows",
         )
-    if not use_gpu and not wait_for({"CPU": count}, config.wait_for_resources):
-        raise ConfigError(f"{ray.cluster_resources().get('CPU', 0):.0f} CPUs for {count} workers", "one each")
+    if not use_gpu and not wait_for({"CPU": least}, config.wait_for_resources):
+        raise ConfigError(f"{ray.cluster_resources().get('CPU', 0):.0f} CPUs for {least} workers", "one each")
     if not use_gpu and config.device == "auto":
         say("warning: no GPU; training on the CPU (--device cpu says that this is meant)")
     nodes = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
     limit = config.max_cpu_hours * 3600 if config.device == "auto" and not use_gpu else None
     # A worker keeps whole CPUs; on a GPU one is enough, since the rows are tokenised beforehand.
-    return Workers(
-        count,
-        use_gpu,
-        1.0 if use_gpu else _cpus_each(nodes, count),
-        limit,
-    )
+    return Workers(least, most, use_gpu, 1.0 if use_gpu else _cpus_each(nodes, most), limit)
 
 
 def _cpus_each(nodes: list[float], workers: int) -> float:
@@ -141,7 +137,7 @@ def finetune(
         train_loop_config={"job": job, "train": train, "validation": validation},
         torch_config=TorchConfig(backend="nccl" if workers.use_gpu else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=workers.count,
+            num_workers=workers.most if workers.least == workers.most else (workers.least, workers.most),
             use_gpu=workers.use_gpu,
             resources_per_worker={"CPU": workers.cpus_each, **({"GPU": 1} if workers.use_gpu else {})},
         ),

@@ -5,7 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -23,8 +23,9 @@ from transformers import (
 
 from raypipe.core import calibration, metrics
 from raypipe.hub import Source
+from raypipe.runtime import say
 from raypipe.tokens import Secret
-from raypipe.train import checkpoints, modeling, tracking
+from raypipe.train import attention, checkpoints, modeling, tracking
 from raypipe.train.batching import TokenBatches
 from raypipe.train.recipe import Recipe
 from raypipe.train.stepping import StepTrainer
@@ -52,6 +53,8 @@ class Job:
     truncation: modeling.Truncation
     balanced_classes: bool
     checkpoint_minutes: float  # least time between checkpoints
+    attention: str  # auto | eager | fused
+    most_workers: int  # that the training may come to have
 
 
 class Rows(torch.utils.data.Dataset):
@@ -92,13 +95,18 @@ def fine_tune(
     validation = validation.take(np.argsort(_lengths(validation), kind="stable"))  # neighbours pad least
     epochs = math.ceil(job.recipe.epochs)
     batches = TokenBatches(
-        _lengths(train), job.recipe.batch_size, job.token_budget, job.seed, epochs, rank=rank, world=world
+        _lengths(train), job.recipe.batch_size, job.token_budget, job.seed, epochs, rank, world, job.most_workers
     )
     best = checkpoints.Best(os.path.join(scratch, "best"), job.early_stopping_patience)
     progress = {"seconds": 0.0, "finished": False} if resume is None else checkpoints.go_on(resume, batches, best)
     tokenizer = modeling.load_tokenizer(job.model, job.hf_token.value)
     model = modeling.new_classifier(job.model, job.labels, job.seed, job.hf_token.value, job.truncation)
     arguments = _arguments(job, bf16, batches, os.path.join(scratch, "checkpoints"), int(_lengths(validation).max()))
+    collate = DataCollatorWithPadding(tokenizer)
+    sample = collate([Rows(train)[int(row)] for row in _of_all_lengths(train)])
+    model, computes = attention.install(model, job.attention, arguments.device, bf16, sample)
+    if rank == 0 and computes.reason and (job.attention == "fused" or arguments.device.type == "cuda"):
+        say(f"warning: no fused attention: {computes.reason}; training with {computes.kind} attention")
     with tracking.tracked(folder, job.run_name, job.tracked_config, job.wandb_key.value, rank == 0) as tracker:
         trainer = StepTrainer(
             batches=batches,
@@ -107,7 +115,7 @@ def fine_tune(
             args=arguments,
             train_dataset=Rows(train),
             eval_dataset=Rows(validation),
-            data_collator=DataCollatorWithPadding(tokenizer),
+            data_collator=collate,
             compute_metrics=_scores,
             callbacks=_callbacks(job, tracker, batches, best, report, progress["seconds"]),
         )
@@ -130,6 +138,8 @@ def fine_tune(
         "seconds": round(seconds, 2),
         "device": str(trainer.args.device),
         "precision": "bf16" if bf16 else "fp32",
+        "attention": asdict(computes),
+        "workers": world,
         "accumulation": batches.accumulation,
         "rows_of_a_step": round(len(train) / batches.steps, 2),
     }
@@ -150,6 +160,12 @@ def _callbacks(
         least_s = 60 * job.checkpoint_minutes
         callbacks.append(checkpoints.Checkpoints(least_s, batches, best, report, seconds_before))
     return callbacks
+
+
+def _of_all_lengths(table: pa.Table) -> np.ndarray:
+    """Eight rows from the shortest to the longest  # (at most 8,) int64."""
+    order = np.argsort(_lengths(table), kind="stable")
+    return order[np.unique(np.linspace(0, len(order) - 1, 8).astype(np.int64))]
 
 
 def _lengths(table: pa.Table) -> np.ndarray:

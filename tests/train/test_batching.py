@@ -85,11 +85,15 @@ def test_epochs_and_seeds_differ_and_repeat(long_mix):
 
 
 def test_the_place_is_that_of_the_trainer_and_of_this_plan_alone(long_mix):
-    (batches,) = workers(long_mix, 32, 1024, 1)
+    (batches,) = workers(long_mix, 32, 4096, 1)
     place = batches.place(batches.steps + 3)
-    assert (place.epoch, place.position, place.seed) == (1, 3 * batches.accumulation, 3)
-    others = [workers(long_mix, 32, 2048, 1), workers(long_mix[::-1], 32, 1024, 1), workers(long_mix, 32, 1024, 2)]
-    assert place.plan not in {other[0].place(0).plan for other in others}
+    assert (place.epoch, place.step, place.seed) == (1, 3, 3)
+    for same in (workers(long_mix, 32, 8192, 1), workers(long_mix, 32, 4096, 2)):
+        assert same[0].place(batches.steps + 3) == place, "other workers and budgets go on with the same steps"
+    others = [workers(long_mix[::-1], 32, 4096, 1), workers(long_mix, 30, 4096, 1), workers(long_mix, 32, 4096, 9)]
+    assert place.plan not in {other[0].place(0).plan for other in others}, "nine rows a step at least, not eight"
+    ranged = [TokenBatches(long_mix, 32, 4096, 3, 2, world=world, most=9) for world in (1, 2, 9)]
+    assert len({batches.place(5) for batches in ranged}) == 1 and ranged[0].place(5) == others[2][0].place(5)
 
 
 def test_equal_parts_gives_each_its_least_rows():

@@ -56,6 +56,8 @@ def job(model, **changes):
         "truncation": "head",
         "balanced_classes": False,
         "checkpoint_minutes": 0.0,
+        "attention": "auto",
+        "most_workers": 1,
     }
     return loop.Job(**(values | changes))
 
@@ -108,7 +110,7 @@ def test_killed_at_any_checkpoint_the_weights_are_those_of_the_undisturbed_run(t
     shown = [[{k: e[k] for k in keep if k in e} for e in run["history"][:-1]] for run in (whole, outcome)]
     assert shown[0] == shown[1], "each number logged is the same"
     with pytest.raises(StageError, match="a checkpoint of other batches"):
-        train(dataclasses.replace(work, token_budget=300), tmp_path / "other", *data, resume=resume)
+        train(dataclasses.replace(work, seed=8), tmp_path / "other", *data, resume=resume)
 
 
 def test_the_loss_is_that_of_a_plain_trainer_on_the_same_rows(still_model, data, tmp_path):
