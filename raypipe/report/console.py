@@ -89,7 +89,7 @@ def _further(metrics: dict[str, Any]) -> list[list[str]]:
         rows.append([f"top1 at confidence >= {part['confidence']:g}", _cell(part["accuracy"]), f"{part['rows']:,}"])
     if (near := metrics["near_copies"]) is not None:
         for part in ("with", "without"):
-            title = f"top1 {part} a training row at cosine >= {near['threshold']:g}"
+            title = f"top1 {part} a near-copy (cosine >= {near['threshold']:g})"
             rows.append([title, _cell(near[part]["model"]), f"{near[part]['rows']:,}"])
     cut = metrics["truncation"]["cut"]["rows"]
     for part, said in {"cut": "cut at --max-length", "uncut": "not cut"}.items() if cut else ():
