@@ -92,6 +92,28 @@ def resolve(name: str, kind: Kind, token: str | None) -> Source:
     return Source(repository, info.sha)
 
 
+def card(source: Source, kind: Kind, token: str | None) -> str:
+    """README.md of a dataset or model; empty where there is none."""
+    if source.is_folder:
+        path = storage.join(source.name, "README.md")
+        return storage.read_text(path) if storage.exists(path) else ""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        path = hf_hub_download(source.name, "README.md", repo_type=kind, revision=source.revision, token=token)
+    except EntryNotFoundError:
+        return ""
+    return storage.read_text(path)
+
+
+def license_of(card: str) -> str | None:
+    """The licence that the YAML of a card names; None where it names none."""
+    front = re.match(r"\s*---\s*\n(.*?)\n---", card, re.DOTALL)
+    found = front and re.search(r"^license:\s*(?:- *)?[\"']?([\w.+-]+)", front[1], re.MULTILINE)
+    return found[1] if found else None
+
+
 def fingerprint(source: Source) -> str:
     """What tells one content of a source from another: the commit, or a hash over a folder's model files."""
     if source.revision is not None:

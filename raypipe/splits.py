@@ -21,6 +21,7 @@ class Splits:
     test: pd.DataFrame
     source: Source
     similarity_threshold: float | None = None  # what the dataset was cleaned at, as its card says
+    license: str | None = None  # of the dataset, as its card says
 
     @property
     def labels(self) -> list[str]:
@@ -44,7 +45,8 @@ def load(name: str, text_column: str, label_column: str, token: str | None) -> S
     source = hub.resolve(name, "dataset", token)
     frames = _from_folder(source.name) if source.is_folder else _from_hub(source, token)
     train, test = (_normal(frames[s], s, text_column, label_column, str(source)) for s in (TRAIN, TEST))
-    return Splits(train, test, source, cleaned_at(_card(source, token)))
+    card = hub.card(source, "dataset", token)
+    return Splits(train, test, source, cleaned_at(card), hub.license_of(card))
 
 
 def cleaned_at(card: str) -> float | None:
@@ -103,21 +105,6 @@ def _from_hub(source: Source, token: str | None) -> dict[str, pd.DataFrame]:
                 frame[column] = [None if v is None or v < 0 else feature.int2str(int(v)) for v in frame[column]]
         frames[split] = frame
     return frames
-
-
-def _card(source: Source, token: str | None) -> str:
-    """README.md of the dataset; empty where there is none."""
-    if source.is_folder:
-        path = storage.join(source.name, "README.md")
-        return storage.read_text(path) if storage.exists(path) else ""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
-
-    try:
-        path = hf_hub_download(source.name, "README.md", repo_type="dataset", revision=source.revision, token=token)
-    except EntryNotFoundError:
-        return ""
-    return storage.read_text(path)
 
 
 def _normal(frame: pd.DataFrame, split: str, text_column: str, label_column: str, source: str) -> pd.DataFrame:

@@ -60,6 +60,7 @@ def test_the_run_ends_with_an_evaluated_classifier(whole_run):
     ):
         assert (folder / name).is_file(), name
     index = (folder / "index.html").read_text()
+    assert "420 raw rows became" in index and "What to look at next" in index and index.count("<svg") == 4
     assert all((folder / link).is_file() for link in re.findall(r'href="([^"]+)"', index))
     metrics = json.loads((folder / "evaluate/predictions_metrics.json").read_text())
     assert metrics["model"]["top1"]["value"] > 0.6, "four topics with words of their own"
@@ -105,12 +106,16 @@ def test_the_validation_share_comes_out_of_train(whole_run):
     assert cut["kind"] == "head_tail" and 0.05 * cut["rows"] < cut["rows_cut"] < cut["rows"] == run["rows"]["train"]
     assert 0 < cut["tokens_cut"] < cut["tokens"] and "warning" in run["notices"][0] and "head_tail" in run["notices"][0]
     assert run["batches"]["rows_of_a_step"] == pytest.approx(16, abs=1)
+    for name in ("accuracy", "macro_f1"):
+        estimate = run["validation"][name]
+        assert 0 <= estimate["low"] <= estimate["value"] <= estimate["high"] <= 1
+    assert run["validation"]["macro_f1"]["value"] == run["validation"]["best_macro_f1"]
     assert run["dataset"]["fingerprint"] and run["seed"] == 42 and run["versions"]["torch"]
 
 
 def test_accuracy_and_f1_are_logged_offline_without_row_text(whole_run):
     folder, _ = whole_run
-    (log,) = (folder / "train/wandb").glob("offline-run-*/*.wandb")
+    log, results = sorted((folder / "train/wandb").glob("offline-run-*/*.wandb"))
     keys, accuracy = set(), []
     for record in read_records(log):
         if record.WhichOneof("record_type") == "history":
@@ -119,8 +124,21 @@ def test_accuracy_and_f1_are_logged_offline_without_row_text(whole_run):
             }
             keys |= set(items)
             accuracy += [items["eval_accuracy"]] if "eval_accuracy" in items else []
-    assert {"loss", "learning_rate", "eval_loss", "eval_accuracy", "eval_macro_f1"} <= keys
+    assert {"loss", "learning_rate", "tokens_per_second", "eval_loss", "eval_accuracy", "eval_macro_f1"} <= keys
     assert len(accuracy) == 8 and all(0 <= a <= 1 for a in accuracy)
+    metrics = json.loads((folder / "train/metrics.json").read_text())
+    summary = {
+        item.key: item.value_json
+        for record in read_records(results)
+        if record.WhichOneof("record_type") == "summary"
+        for item in record.summary.update
+    }
+    for end, part in (("", "value"), ("_low", "low"), ("_high", "high")):
+        assert float(summary[f"test/macro_f1{end}"]) == metrics["model"]["macro_f1"][part]
+    (table,) = results.parent.rglob("*.table.json")
+    counts = {(true, predicted): rows for true, predicted, rows in json.loads(table.read_text())["data"]}
+    names = sorted(metrics["classes"])
+    assert [[counts.get((t, p), 0) for p in names] for t in names] == metrics["confusion"]
 
 
 def test_row_text_goes_only_where_it_was_sent(whole_run):

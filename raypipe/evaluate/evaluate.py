@@ -57,6 +57,7 @@ def evaluate(
         "calibration": {"temperature": temperature, **_calibration(scored, correct, seed)},
         "coverage": [_coverage(scored.scores[:, 0], correct, confidence) for confidence in CONFIDENCES],
         "near_copies": None if beside.near_copies is None else _near_copies(correct, true, beside),
+        "truncation": _apart({"cut": scored.cut, "uncut": ~scored.cut}, correct, true, beside),
         "lengths": _lengths(scored.tokens, correct),
         "classes": _classes(matrix, labels),
         "confusion": matrix.tolist(),
@@ -157,19 +158,20 @@ def _coverage(confidence: np.ndarray, correct: np.ndarray, least: float) -> dict
 def _near_copies(correct: np.ndarray, true: np.ndarray, beside: Beside) -> dict[str, Any]:
     near = beside.near_copies
     assert near is not None
-    right = {"model": correct} | {name: ranked[:, 0] == true for name, ranked in beside.rankings.items()}
-    parts = {"with": near.has_copy, "without": ~near.has_copy}
     return {
         "threshold": near.threshold,
         "threshold_from": "the dataset's card" if near.from_card else "default",
-        **{
-            part: {"rows": int(rows.sum())}
-            | {
-                name: _estimate(intervals.wilson(int(hits[rows].sum()), int(rows.sum())))
-                for name, hits in right.items()
-            }
-            for part, rows in parts.items()
-        },
+        **_apart({"with": near.has_copy, "without": ~near.has_copy}, correct, true, beside),
+    }
+
+
+def _apart(parts: dict[str, np.ndarray], correct: np.ndarray, true: np.ndarray, beside: Beside) -> dict[str, Any]:
+    """Rows and accuracy of the model and the baselines in each part  # name -> (rows,) bool."""
+    right = {"model": correct} | {name: ranked[:, 0] == true for name, ranked in beside.rankings.items()}
+    return {
+        part: {"rows": int(rows.sum())}
+        | {name: _estimate(intervals.wilson(int(hits[rows].sum()), int(rows.sum()))) for name, hits in right.items()}
+        for part, rows in parts.items()
     }
 
 

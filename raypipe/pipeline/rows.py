@@ -1,9 +1,11 @@
 """Labelled rows on their way to the actors: a dataset's test split, or local files."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from raypipe import storage
@@ -25,6 +27,7 @@ class Rows:
     splits: Splits | None  # where there are training rows for baselines
     fingerprint: str  # of the rows, for --resume
     removed: dict[str, int]  # unusable rows by reason
+    weights: np.ndarray | None = None  # (rows,) what each row stands for, where it is known
 
     def ids_and_labels(self) -> tuple[list[str], list[str]]:
         """Of each row, in order."""
@@ -34,10 +37,7 @@ class Rows:
 
     def weight(self) -> np.ndarray | None:
         """What each row stands for  # (rows,); None where it is not known, no weight, or the same for all."""
-        if self.splits is None or not _are_weights(self.splits):
-            return None
-        weight = self.splits.test[WEIGHT].to_numpy(float)
-        return weight if len(np.unique(weight)) > 1 else None
+        return self.weights if self.weights is not None and len(np.unique(self.weights)) > 1 else None
 
 
 def of_splits(splits: Splits) -> Rows:
@@ -52,10 +52,9 @@ def of_splits(splits: Splits) -> Rows:
         }
     )
     blocks = [table.slice(start, ROWS_PER_BLOCK) for start in range(0, len(test), ROWS_PER_BLOCK)]
-    notices = ["the column weight has values that are not above 0, so that no headline is weighted by it"]
-    notices *= not _are_weights(splits)
+    weights, notices = _checked(test[WEIGHT].to_numpy(float))
     dataset, name = ray.data.from_arrow(blocks), f"test of {splits.source}"
-    return Rows(dataset, len(test), name, notices, splits, splits.fingerprint(), {})
+    return Rows(dataset, len(test), name, notices, splits, splits.fingerprint(), {}, weights)
 
 
 def of_files(folder: str, pattern: str, text: str, label: str | None, output: str | None) -> Rows:
@@ -80,11 +79,35 @@ def of_files(folder: str, pattern: str, text: str, label: str | None, output: st
     if not count:
         raise DataError(f"none of the {total} rows can be used", "rows with the text and label columns")
     notices = [f"{total - count} rows without a usable text or label were left out"] if count < total else []
+    weights, more = _weights_of(dataset, kept, storage.absolute(folder), files, text) if label else (None, [])
     sums = ingest.checksums(storage.absolute(folder), files)
-    return Rows(kept, count, ", ".join(files[:3]), notices, None, " ".join(sums.values()), removed)
+    name, fingerprint = ", ".join(files[:3]), " ".join(sums.values())
+    return Rows(kept, count, name, notices + more, None, fingerprint, removed, weights)
 
 
-def _are_weights(splits: Splits) -> bool:
-    """Whether the column ``weight`` of test can be one: in somebody else's dataset it may mean anything."""
-    weight = splits.test[WEIGHT].to_numpy(float)
-    return bool((np.isfinite(weight) & (weight > 0)).all())
+def _weights_of(
+    dataset: Any, kept: Any, folder: str, files: list[str], text: str
+) -> tuple[np.ndarray | None, list[str]]:
+    """The column ``weight`` of local files, such as prepare's NAME_test.jsonl, by the rows kept; and what to say of it.
+
+    Rows carry text and label alone, so the files are read once more with ``weight`` as the label.
+    """
+    from raypipe.data import ingest
+
+    seen = dataset.select_columns(["columns"]).to_pandas()["columns"]
+    if not any(WEIGHT in json.loads(names) for names in seen if names):
+        return None, []
+    try:
+        again = ingest.ingest(folder, files, text, WEIGHT, ROWS_PER_BLOCK)
+    except DataError:  # the first rows have none
+        return _checked(np.array([np.nan]))
+    weight = again.select_columns(["order", LABEL]).to_pandas().set_index("order")[LABEL]
+    orders = kept.select_columns(["order"]).to_pandas()["order"]
+    return _checked(pd.to_numeric(weight.loc[orders], errors="coerce").to_numpy(float))
+
+
+def _checked(weight: np.ndarray) -> tuple[np.ndarray | None, list[str]]:
+    """The weights, or None and a notice where they cannot be some: in a foreign file the column may mean anything."""
+    if (np.isfinite(weight) & (weight > 0)).all():
+        return weight, []
+    return None, ["the column weight has values that are not above 0, so that no headline is weighted by it"]

@@ -9,7 +9,7 @@ from raypipe import __version__, hub, provenance, splits, storage, tokens
 from raypipe.config import CPU_TOKEN_BUDGET, GPU_TOKEN_BUDGET, EvaluateConfig, TrainConfig
 from raypipe.errors import ConfigError, RaypipeError
 from raypipe.hub import Source
-from raypipe.pipeline import evaluating
+from raypipe.pipeline import evaluating, tracked
 from raypipe.pipeline.common import Clock, finished_output, hf_token, write_json
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import TEST, TRAIN, StageResult
@@ -75,6 +75,7 @@ class _Run:
         target = config.hf_model_name
         require_shared(None if hub.is_repository(target or "") else target)
         size = modeling.parameters(modeling.load_config(base, self.token))
+        base_license = hub.license_of(hub.card(base, "model", self.token))
         modeling.require_safetensors(base)
         recipe = recipe_for(size, config)
         data = splits.load(str(config.input_hf_dataset), config.text, config.subject_column, self.token)
@@ -91,11 +92,17 @@ class _Run:
         outputs = {"run": self.folder, "model": model.name, **self.predictions.paths()}
         outputs |= {
             "metrics": storage.join(self.folder, "metrics.json"),
+            "history": storage.join(self.folder, "history.json"),
             "report": storage.join(self.folder, "report.html"),
         }
         run = {
-            "model": {"name": base.name, "commit": base.revision, "parameters": size},
-            "dataset": {"name": data.source.name, "commit": data.source.revision, "fingerprint": data.fingerprint()},
+            "model": {"name": base.name, "commit": base.revision, "parameters": size, "license": base_license},
+            "dataset": {
+                "name": data.source.name,
+                "commit": data.source.revision,
+                "fingerprint": data.fingerprint(),
+                "license": data.license,
+            },
             "labels": data.labels,
             "rows": rows,
             "recipe": recipe.public(),
@@ -110,9 +117,12 @@ class _Run:
                 "steps": outcome["steps"],
                 "epochs": outcome["epochs"],
                 **outcome["calibration"],
+                **_validation_scores(outcome["history"]),
             },
+            "wandb": outcome["wandb"],
             "workers": dataclasses.asdict(workers)
-            | {"count": outcome["workers"], "device": outcome["device"], "precision": outcome["precision"]},
+            | {"count": outcome["workers"]}
+            | {name: outcome[name] for name in ("device", "device_name", "precision")},
             "attention": {"asked_for": config.attention, **outcome["attention"]},
             "scores": evaluating.flat(metrics),
             "notices": _cut_notices(cut) + metrics["notices"],
@@ -126,10 +136,12 @@ class _Run:
         card = cards.model_card(run, metrics)
         storage.write_text(storage.join(model.name, "README.md"), card)
         page = pages.train_page(run, metrics, outcome["history"])
+        tracked.add_results(self.folder, outcome["wandb"], self.key, metrics)
         if config.wandb_output is not None:
             storage.write_text(storage.absolute(config.wandb_output), page)
-        with storage.staged(self.folder, "run.json", ["metrics.json", "report.html"]) as stage:
+        with storage.staged(self.folder, "run.json", ["metrics.json", "history.json", "report.html"]) as stage:
             write_json(os.path.join(stage, "metrics.json"), metrics)
+            write_json(os.path.join(stage, "history.json"), outcome["history"])
             storage.write_text(os.path.join(stage, "report.html"), page)
             write_json(os.path.join(stage, "run.json"), run)
         storage.remove(self.checkpoints)
@@ -236,6 +248,15 @@ def _evaluate_only(config: TrainConfig) -> StageResult:
     shared["output_classify_file"] = config.output_classify_file or storage.join(_folder(config), "predictions.jsonl")
     result = evaluating.evaluate(EvaluateConfig(model=config.model_for_training_finetune, **shared))
     return dataclasses.replace(result, command="train")
+
+
+def _validation_scores(history: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Accuracy and macro-F1 of the evaluation whose weights were kept, with their intervals."""
+    best = max((entry for entry in history if "eval_macro_f1" in entry), key=lambda entry: entry["eval_macro_f1"])
+    endings = {"value": "", "low": "_low", "high": "_high"}
+    return {
+        name: {part: best[f"eval_{name}{end}"] for part, end in endings.items()} for name in ("accuracy", "macro_f1")
+    }
 
 
 def _token_budget(config: TrainConfig, use_gpu: bool) -> int:

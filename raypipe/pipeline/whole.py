@@ -13,6 +13,7 @@ from raypipe.pipeline.evaluating import evaluate
 from raypipe.pipeline.preparing import prepare
 from raypipe.pipeline.training import train
 from raypipe.report import pages
+from raypipe.report.hints import Story
 from raypipe.runtime import session
 from raypipe.schema import StageResult
 
@@ -41,9 +42,8 @@ def run(config: RunConfig) -> StageResult:
     pages_of.setdefault("evaluate", results["train"].outputs["page"])
     links = {name: os.path.relpath(page, folder) for name, page in pages_of.items()}
     last = results[list(results)[-1]]
-    metrics = json.loads(storage.read_text(last.outputs["metrics"]))
-    prepared = results["prepare"].counts if "prepare" in results else None
-    page = pages.index_page(links, prepared, metrics, {name: r.seconds for name, r in results.items()})
+    seconds, toml_text = {name: r.seconds for name, r in results.items()}, storage.read_text(str(config.config))
+    page = pages.index_page(_story(results, last), links, seconds, provenance.command_line(), toml_text)
     storage.write_text(index, page)
     outputs = {"run": folder, "page": index} | {f"{n}_{k}": v for n, r in results.items() for k, v in r.outputs.items()}
     status = "skipped" if all(r.status == "skipped" for r in results.values()) else "done"
@@ -55,6 +55,21 @@ def run(config: RunConfig) -> StageResult:
         {n: r.counts for n, r in results.items()},
         last.metrics,
         clock.total(),
+    )
+
+
+def _story(results: dict[str, StageResult], last: StageResult) -> Story:
+    """What the stages wrote down, for the page."""
+
+    def read(result: StageResult, output: str) -> Any:
+        return json.loads(storage.read_text(result.outputs[output]))
+
+    trained = results["train"]
+    return Story(
+        read(results["prepare"], "report") if "prepare" in results else None,
+        json.loads(storage.read_text(storage.join(trained.outputs["run"], "run.json"))),
+        read(trained, "history"),
+        read(last, "metrics"),
     )
 
 
@@ -95,6 +110,12 @@ def _configure(config: RunConfig, folder: str) -> dict[str, Any]:
         folder, f"{'train' if own_evaluation else 'evaluate'}/{PREDICTIONS}"
     )
     stages["train"] = made(TrainConfig, settings)
+    require(
+        stages["train"].train and not stages["train"].examples,
+        "a [train] of a whole run that does not train",
+        "no train = false and no examples = true",
+        "raypipe evaluate",
+    )
     if own_evaluation:
         scoring = {"model": storage.join(folder, "train/model"), "input_hf_dataset": settings["input_hf_dataset"]}
         scoring |= {k: settings[k] for k in ("text", "subject_column", "max_length", "device") if k in settings}

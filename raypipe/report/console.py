@@ -2,17 +2,19 @@
 
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-WIDTH = 110  # columns that the widest table needs, also where standard error is a file
+WIDTH = 80  # columns that every table fits, also where standard error is a file
 
 
-def _show(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    table = Table(title=title, title_justify="left", header_style="bold")
+def _show(title: str, columns: list[str], rows: list[list[str]], numbers: bool = True) -> None:
+    """One table; all columns but the first are numbers, or none is."""
+    table = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+        table.add_column(column, justify="right" if numbers and number else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(escape, row))
     console = Console(stderr=True)
@@ -70,11 +72,9 @@ def scores_table(metrics: dict[str, Any]) -> None:
     if metrics["traffic"] is not None:
         parts["the same as your traffic: each row as often as the source had it"] = metrics["traffic"]
     for title, part in parts.items():
-        rows = [
-            [name, *(_cell(scores[key]) for key in keys)]
-            for name, scores in {"model": part["model"], **part["baselines"]}.items()
-        ]
-        _show(title, ["", *keys], rows)
+        columns = {"model": part["model"], **part["baselines"]}
+        rows = [[key, *(_cell(scores[key]) for scores in columns.values())] for key in keys]
+        _show(title, ["", *columns], rows)
     _show("model", ["", "value", "rows"], [*_further(metrics), *_comparisons(metrics)])
 
 
@@ -89,8 +89,12 @@ def _further(metrics: dict[str, Any]) -> list[list[str]]:
         rows.append([f"top1 at confidence >= {part['confidence']:g}", _cell(part["accuracy"]), f"{part['rows']:,}"])
     if (near := metrics["near_copies"]) is not None:
         for part in ("with", "without"):
-            title = f"top1 {part} a training row at cosine >= {near['threshold']:g}"
+            title = f"top1 {part} a near-copy (cosine >= {near['threshold']:g})"
             rows.append([title, _cell(near[part]["model"]), f"{near[part]['rows']:,}"])
+    cut = metrics["truncation"]["cut"]["rows"]
+    for part, said in {"cut": "cut at --max-length", "uncut": "not cut"}.items() if cut else ():
+        found = metrics["truncation"][part]
+        rows.append([f"top1 of texts {said}", _cell(found["model"]), f"{found['rows']:,}"])
     return rows
 
 
@@ -110,4 +114,4 @@ def _cell(estimate: dict[str, Any], form: str = ".3f") -> str:
 
 def checks_table(checks: list[tuple[str, str, str]]) -> None:
     """What the doctor found: check, verdict, finding."""
-    _show("doctor", ["check", "verdict", "finding"], [list(check) for check in checks])
+    _show("doctor", ["check", "verdict", "finding"], [list(check) for check in checks], numbers=False)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from raypipe.provenance import command_line
-from raypipe.report import plots, score_plots
+from raypipe.report import hints, plots, score_plots
+from raypipe.report.hints import Story
 
 CLASSES_DRAWN = 30  # classes from which on a plot of all sizes stands above the table with its bars
 CONFLICTS_DRAWN = 4  # pairs of labels from which on a heat map says more than the table
@@ -80,21 +81,33 @@ def _private_rows(report: dict[str, Any]) -> list[str]:
 
 def train_page(run: dict[str, Any], metrics: dict[str, Any], history: list[dict[str, float]]) -> str:
     """The page of a training run; ``history`` holds what the trainer logged, by step."""
-
-    def points(key: str) -> list[tuple[float, float]]:
-        return [(entry["step"], entry[key]) for entry in history if key in entry]
-
-    losses = {"training loss": points("loss"), "validation loss": points("eval_loss")}
-    scores = {"validation accuracy": points("eval_accuracy"), "validation macro-F1": points("eval_macro_f1")}
     return render(
         "train.html",
         title="train",
         run=run,
         metrics=metrics,
         command=command_line(),
-        losses=plots.curve(losses, "step", "loss"),
-        scores=plots.curve(scores, "step", "share"),
+        curves=_curves(history),
+        headline=score_plots.intervals({"test": _headline(metrics)}, "share"),
     )
+
+
+def _curves(history: list[dict[str, float]]) -> dict[str, Any]:
+    """The plots of a training: loss, validation scores with their intervals, learning rate, speed."""
+
+    def points(key: str) -> list[plots.Point]:
+        found = [(entry["step"], entry[key], entry) for entry in history if key in entry]
+        return [(step, y, entry.get(f"{key}_low", y), entry.get(f"{key}_high", y)) for step, y, entry in found]
+
+    losses = {"training": points("loss"), "validation": points("eval_loss")}
+    scores = {"accuracy": points("eval_accuracy"), "macro-F1": points("eval_macro_f1")}
+    kept = max(scores["macro-F1"], key=lambda point: point[1], default=(None,))[0]
+    return {
+        "loss": plots.curve(losses, "step", "loss"),
+        "scores": plots.curve(scores, "step", "share of validation", kept),
+        "rate": plots.curve({"learning rate": points("learning_rate")}, "step", "learning rate"),
+        "speed": plots.curve({"tokens a second": points("tokens_per_second")}, "step", "tokens a second"),
+    }
 
 
 def evaluate_page(metrics: dict[str, Any], details: dict[str, Any]) -> str:
@@ -153,16 +166,27 @@ def _differences(metrics: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def index_page(
-    links: dict[str, str], prepared: dict[str, Any] | None, metrics: dict[str, Any], seconds: dict[str, float]
-) -> str:
-    """The entrance of a whole run; ``prepared`` holds prepare's counts, where it ran."""
+def index_page(story: Story, links: dict[str, str], seconds: dict[str, float], command: str, toml: str) -> str:
+    """The entrance of a whole run: what became of the rows, how training went, the scores, and what to look at next.
+
+    ``links`` are the stages' pages, ``seconds`` their times; ``toml`` is the file that the run was made from.
+    """
+    prepared = story.prepared
+    weightings = {"as prepared": story.metrics}
+    if story.metrics["traffic"]:
+        weightings["as your traffic"] = story.metrics["traffic"]
     return render(
         "index.html",
         title="run",
         links=links,
         prepared=prepared,
-        metrics=metrics,
+        flow=plots.flow(prepared["rows_in"], prepared["removed"], prepared["splits"]) if prepared else None,
+        run=story.run,
+        curves=_curves(story.history),
+        metrics=story.metrics,
+        headline=score_plots.intervals({name: _headline(scores) for name, scores in weightings.items()}, "share"),
+        hints=hints.next_steps(story),
         seconds=seconds,
-        command=command_line(),
+        command=command,
+        toml=toml,
     )

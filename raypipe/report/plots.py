@@ -138,14 +138,46 @@ def thresholds(entries: Sequence[dict[str, Any]]) -> Markup:
     return as_svg(figure)
 
 
-def curve(series: dict[str, list[tuple[float, float]]], x: str, y: str) -> Markup:
-    """Lines through points."""
-    figure, axes = axes_of(7.5, 2.8)
+def flow(rows_in: int, removed: dict[str, int], kept: dict[str, int]) -> Markup:
+    """From the raw rows down to the splits: what each reason takes away, beside what is left."""
+    steps = [("raw rows", 0, rows_in, BLUE)]
+    left = rows_in
+    for reason, rows in removed.items():
+        left -= rows
+        steps.append((reason, left, rows, ORANGE))
+    start = 0
+    for split, rows in kept.items():
+        steps.append((split, start, rows, GREEN))
+        start += rows
+    figure, axes = axes_of(7.5, 0.6 + 0.3 * len(steps))
+    for place, (_, begin, rows, colour) in enumerate(steps):
+        drawn = axes.barh(place, rows, left=begin, color=colour)
+        sign = "−" if colour == ORANGE else ""
+        axes.bar_label(drawn, [f"{sign}{rows:,} ({rows / max(rows_in, 1):.1%})"], padding=3, fontsize=8)
+    axes.set_yticks(range(len(steps)), [name for name, *_ in steps])
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.22 * max(rows_in, 1))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.set_xlabel("rows")
+    return as_svg(figure)
+
+
+Point = tuple[float, float, float, float]  # x, y, and the interval of y (y twice where it has none)
+
+
+def curve(series: dict[str, list[Point]], x: str, y: str, marked: float | None = None) -> Markup:
+    """Lines through points with their intervals; a vertical line where ``marked``."""
+    figure, axes = axes_of(7.5, 2.6)
+    if marked is not None:
+        axes.axvline(marked, color=GRID, linewidth=5, label="weights kept")
     for (name, points), colour in zip(series.items(), (BLUE, ORANGE, GREEN), strict=False):
         if points:
-            axes.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=3, label=name)
+            at, value, low, high = zip(*points, strict=True)
+            axes.plot(at, value, color=colour, marker="o", markersize=3, label=name)
+            axes.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(color=GRID)
-    axes.legend(frameon=False)
+    if sum(map(bool, series.values())) > 1 or marked is not None:
+        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return as_svg(figure)

@@ -117,6 +117,10 @@ class TokenBatches:
         """Rows of an optimizer step, counted from the start of training, over all workers."""
         return len(self._plan(step // self.steps)[step % self.steps])
 
+    def tokens_of_step(self, step: int) -> int:
+        """Tokens of an optimizer step over all workers, padding left out."""
+        return int(self._lengths[self._plan(step // self.steps)[step % self.steps]].sum())
+
     def place(self, step: int) -> Place:
         """Where a training stands after so many optimizer steps."""
         return Place(step // self.steps, step % self.steps, self._seed, self._fingerprint)

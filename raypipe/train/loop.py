@@ -21,7 +21,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from raypipe.core import calibration, metrics
+from raypipe.core import calibration, intervals, metrics
 from raypipe.hub import Source
 from raypipe.runtime import say
 from raypipe.tokens import Secret
@@ -137,11 +137,13 @@ def fine_tune(
         "calibration": best.calibration,
         "seconds": round(seconds, 2),
         "device": str(trainer.args.device),
+        "device_name": f"CPU, threads: {job.threads}" if job.use_cpu else torch.cuda.get_device_name(),
         "precision": "bf16" if bf16 else "fp32",
         "attention": asdict(computes),
         "workers": world,
         "accumulation": batches.accumulation,
         "rows_of_a_step": round(len(train) / batches.steps, 2),
+        "wandb": {"id": tracker.id, "offline": tracker.offline},
     }
 
 
@@ -153,7 +155,11 @@ def _callbacks(
     report: checkpoints.Report | None,
     seconds_before: float,
 ) -> list[TrainerCallback]:
-    callbacks: list[TrainerCallback] = [Track(tracker), Collapse(len(job.labels), job.recipe.learning_rate), best]
+    callbacks: list[TrainerCallback] = [
+        Track(tracker, batches),
+        Collapse(len(job.labels), job.recipe.learning_rate),
+        best,
+    ]
     if job.forecast_limit_s is not None:
         callbacks.append(Forecast(job.forecast_limit_s))
     if report is not None:
@@ -224,13 +230,15 @@ def _arguments(job: Job, bf16: bool, batches: TokenBatches, folder: str, longest
 
 
 def _scores(predicted: EvalPrediction) -> dict[str, float]:
-    """Loss, accuracy and macro-F1 of the validation rows; the temperature that fits them, and the loss with it."""
+    """Of the validation rows loss, accuracy and macro-F1 with intervals; their temperature, and the loss with it."""
     logits, true = predicted.predictions, predicted.label_ids  # (rows, classes), (rows,)
     best, temperature = logits.argmax(axis=-1), calibration.fit_temperature(logits, true)
+    accuracy = intervals.wilson(int((best == true).sum()), len(true))
+    macro_f1 = metrics.class_estimates(true, best, logits.shape[-1], seed=0)["macro_f1"]
     return {
         "loss": calibration.mean_log_loss(logits, true, 1.0),
-        "accuracy": float((best == true).mean()),
-        "macro_f1": metrics.macro_f1(metrics.confusion(true, best, logits.shape[-1])),
+        **{"accuracy": accuracy.value, "accuracy_low": accuracy.low, "accuracy_high": accuracy.high},
+        **{"macro_f1": macro_f1.value, "macro_f1_low": macro_f1.low, "macro_f1_high": macro_f1.high},
         "temperature": temperature,
         "calibrated_loss": calibration.mean_log_loss(logits, true, temperature),
     }

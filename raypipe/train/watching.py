@@ -10,6 +10,7 @@ from transformers import TrainerCallback
 from raypipe.errors import ConfigError, StageError
 from raypipe.runtime import say
 from raypipe.train import tracking
+from raypipe.train.batching import TokenBatches
 
 _SAID_EVERY_S = 5.0  # seconds between lines of progress
 _TIMED_FROM, _TIMED_STEPS = 3, 10  # optimizer steps that the CPU forecast skips as warm-up, and measures
@@ -19,22 +20,35 @@ COLLAPSE_LEAST_STEPS = 50  # a fifth of fewer steps says too little: such short 
 
 
 class Track(TrainerCallback):
-    """Hands what the Trainer logs to the tracker, and a line of progress to standard error."""
+    """Hands what the Trainer logs, and tokens a second beside it, to the tracker; says a line of progress."""
 
-    def __init__(self, tracker: tracking.Tracker) -> None:
-        self._tracker = tracker
-        self._start = self._said = time.monotonic()
-        self._first = 0
+    def __init__(self, tracker: tracking.Tracker, batches: TokenBatches) -> None:
+        self._tracker, self._batches = tracker, batches
+        self._start = self._said = self._counted_from = time.monotonic()
+        self._first = self._tokens = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """A resumed training logs once more what the killed one had logged: its own log may be lost."""
         self._start, self._first = time.monotonic(), state.global_step
+        self._counted_from = self._start
         if state.is_world_process_zero and self._first:
             say(f"going on from step {self._first} of {state.max_steps}")
             for entry in state.log_history:
                 self._tracker.log(_numbers(entry, without="step"), step=entry["step"])
 
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._tokens += self._batches.tokens_of_step(state.global_step - 1)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._counted_from, self._tokens = time.monotonic(), 0  # the time of an evaluation is not training's
+
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        if "loss" in (logs or {}):
+            now = time.monotonic()
+            state.log_history[-1]["tokens_per_second"] = logs["tokens_per_second"] = round(
+                self._tokens / max(now - self._counted_from, 1e-3), 1
+            )
+            self._counted_from, self._tokens = now, 0
         numbers = _numbers(logs or {})
         if not state.is_world_process_zero or not numbers:
             return

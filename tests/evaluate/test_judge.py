@@ -149,6 +149,23 @@ def test_coverage_and_lengths_count_rows():
     assert metrics["lengths"][0]["tokens_from"] == 3 and metrics["lengths"][-1]["tokens_to"] == 9
 
 
+def test_cut_and_uncut_rows_are_judged_apart(capsys):
+    rows = drawn()
+    rows.cut[:50] = True
+    metrics = evaluate(rows, ["a", "b", "c"], Beside({"other": rows.best}), seed=0)
+    found, correct = metrics["truncation"], rows.best[:, 0] == rows.true
+    for part, own in (("cut", correct[:50]), ("uncut", correct[50:])):
+        assert found[part]["rows"] == len(own) and found[part]["model"] == found[part]["other"]
+        assert found[part]["model"]["value"] == own.mean() and found[part]["model"]["low"] < own.mean()
+    console.scores_table(metrics)
+    told = capsys.readouterr().err
+    assert "top1 of texts cut at --max-length" in told and max(map(len, told.splitlines())) <= console.WIDTH
+    assert "cut at --max-length</td>" in page_of(metrics, rows)
+    rows.cut[:] = False
+    metrics = evaluate(rows, ["a", "b", "c"], Beside(), seed=0)
+    assert metrics["truncation"]["cut"]["model"]["value"] is None and "not cut" not in page_of(metrics, rows)
+
+
 def test_the_comparison_is_paired():
     rows = drawn()
     correct = rows.best[:, 0] == rows.true
