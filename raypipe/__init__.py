@@ -15,6 +15,7 @@ _HOMES = {
     "EvaluateConfig": "raypipe.config",
     "PredictConfig": "raypipe.config",
     "RunConfig": "raypipe.config",
+    "SweepConfig": "raypipe.config",
     "RaypipeError": "raypipe.errors",
     "ConfigError": "raypipe.errors",
     "DataError": "raypipe.errors",

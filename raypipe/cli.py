@@ -31,6 +31,7 @@ COMMANDS = {
     "prepare": Command("PrepareConfig", "raypipe.pipeline:prepare", "prepare", "clean, balance and split raw text"),
     "train": Command("TrainConfig", "raypipe.pipeline:train", "train", "fine-tune a model, then evaluate it"),
     "evaluate": Command("EvaluateConfig", "raypipe.pipeline:evaluate", "evaluate", "score a model on labelled text"),
+    "sweep": Command("SweepConfig", "raypipe.pipeline:sweep", "sweep", "find the learning rate on a validation share"),
     "run": Command("RunConfig", "raypipe.pipeline:run", None, "prepare, train and evaluate from one TOML file"),
     "predict": Command("PredictConfig", "raypipe.pipeline:predict", None, "label new text"),
     "demo": Command("DemoConfig", "raypipe.demo:demo", None, "the whole road, offline on the CPU"),
@@ -40,11 +41,12 @@ COMMANDS = {
 NOT_TOKENS = ("--token-pattern", "--allow-literal-token", "--no-allow-literal-token")  # flags that only sound like one
 
 # Parts of the plan that this version does not have: refused by name, never ignored.
-LATER_COMMANDS = ("sweep", "audit")
+LATER_COMMANDS = ("audit",)
 LATER_FLAGS = {
     "prepare": ("--corrections", "--dry-run"),
     "train": ("--dry-run",),
     "evaluate": ("--precision", "--dry-run"),
+    "sweep": ("--dry-run",),
     "run": ("--dry-run",),
     "doctor": ("--config",),
     "demo": ("--config",),

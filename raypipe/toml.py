@@ -9,14 +9,14 @@ from typing import Any
 import tyro
 
 from raypipe import storage
-from raypipe.config import CommonConfig, EvaluateConfig, PrepareConfig, TrainConfig, nearest
+from raypipe.config import CommonConfig, EvaluateConfig, PrepareConfig, SweepConfig, TrainConfig, nearest
 from raypipe.errors import ConfigError
 
-TABLES: dict[str, type[CommonConfig] | None] = {
+TABLES: dict[str, type[CommonConfig]] = {
     "prepare": PrepareConfig,
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
-    "sweep": None,
+    "sweep": SweepConfig,
 }
 
 
@@ -33,8 +33,6 @@ def read(path: str) -> dict[str, dict[str, Any]]:
             known = [table for table in TABLES if table != name]
             raise ConfigError(f"{path}: [{name}]", f"the tables {', '.join(TABLES)}", nearest(name, known))
         kind = TABLES[name]
-        if kind is None:
-            raise ConfigError(f"{path}: [{name}], which this version does not have", "other tables")
         tables[name] = {key: _checked(kind, key, value, f"{path}: [{name}] {key}") for key, value in values.items()}
     return tables
 

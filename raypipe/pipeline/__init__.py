@@ -7,7 +7,8 @@ pipeline.prepare(PrepareConfig(input_dir="in", input_filename="raw.jsonl", outpu
 from raypipe.pipeline.evaluating import evaluate
 from raypipe.pipeline.predicting import predict
 from raypipe.pipeline.preparing import prepare
+from raypipe.pipeline.sweeping import sweep
 from raypipe.pipeline.training import train
 from raypipe.pipeline.whole import run
 
-__all__ = ["evaluate", "predict", "prepare", "run", "train"]
+__all__ = ["evaluate", "predict", "prepare", "run", "sweep", "train"]

@@ -6,15 +6,13 @@ import os
 from typing import Any
 
 from raypipe import __version__, hub, provenance, splits, storage, tokens
-from raypipe.config import CPU_TOKEN_BUDGET, GPU_TOKEN_BUDGET, EvaluateConfig, TrainConfig
+from raypipe.config import EvaluateConfig, TrainConfig
 from raypipe.errors import ConfigError, RaypipeError
 from raypipe.hub import Source
-from raypipe.pipeline import evaluating, tracked
+from raypipe.pipeline import evaluating, fitting, tracked
 from raypipe.pipeline.common import Clock, finished_output, hf_token, write_json
 from raypipe.runtime import require_shared, say, session
-from raypipe.schema import TEST, TRAIN, StageResult
-
-MANY_CUT = 0.05  # share of rows or tokens cut beyond which the line about it is a warning
+from raypipe.schema import StageResult
 
 
 def train(config: TrainConfig) -> StageResult:
@@ -107,7 +105,7 @@ class _Run:
             "rows": rows,
             "recipe": recipe.public(),
             "batches": {
-                "token_budget": _token_budget(config, workers.use_gpu),
+                "token_budget": fitting.token_budget(config, workers.use_gpu),
                 "accumulation": outcome["accumulation"],
                 "rows_of_a_step": outcome["rows_of_a_step"],
             },
@@ -125,7 +123,7 @@ class _Run:
             | {name: outcome[name] for name in ("device", "device_name", "precision")},
             "attention": {"asked_for": config.attention, **outcome["attention"]},
             "scores": evaluating.flat(metrics),
-            "notices": _cut_notices(cut) + metrics["notices"],
+            "notices": fitting.cut_notices(cut) + metrics["notices"],
             "outputs": outputs,
             "seed": config.seed,
             "config": config.public(),
@@ -175,64 +173,32 @@ class _Run:
         self, workers: Any, base: Source, recipe: Any, data: splits.Splits
     ) -> tuple[dict[str, Any], dict[str, int], dict[str, Any]]:
         """Train, and put model/, wandb/ and config.toml into the run's folder, so that no later fault loses them."""
-        from raypipe.tokens import Secret
         from raypipe.train import finetune
 
-        config, labels = self.config, data.labels
+        config = self.config
         with self.clock("tokenise"):
-            training, validation = finetune.hold_out(data.train, labels, config)
-            blocks = [
-                finetune.tokenise(frame, labels, base, Secret(self.token), config.max_length, config.truncation)
-                for frame in (training, validation)
-            ]
-        cut = {"kind": config.truncation, "max_length": config.max_length, **finetune.count_cut(blocks[0])}
-        for notice in _cut_notices(cut):
+            made = fitting.tokenise(config, base, data, self.token)
+        for notice in fitting.cut_notices(made.cut):
             say(notice)
-        rows = {TRAIN: len(training), "validation": len(validation), TEST: len(data.test)}
-        job = self._job(workers, base, recipe, data)
+        name = os.path.basename(self.folder.rstrip("/"))
+        job = fitting.job_of(config, workers, base, recipe, data, self.token, self.key, name)
         with self.clock("fit"):
             try:
-                outcome, made = finetune.finetune(
-                    job, blocks[0], blocks[1], workers, self.checkpoints, config.max_failures
+                outcome, place = finetune.finetune(
+                    job, made.train, made.validation, workers, self.checkpoints, config.max_failures
                 )
             except RaypipeError:  # raised on purpose: from the last checkpoint it would only happen again
                 storage.remove(self.folder if self.is_new else self.checkpoints)
                 raise
             with storage.staged(self.folder, "config.toml", ["model", "wandb"]) as stage:
-                storage.download(made, os.path.join(stage, "made"))
+                storage.download(place, os.path.join(stage, "made"))
                 for name in ("model", "wandb"):
                     os.makedirs(os.path.join(stage, "made", name), exist_ok=True)
                     os.replace(os.path.join(stage, "made", name), os.path.join(stage, name))
-                storage.write_text(os.path.join(stage, "config.toml"), _as_toml(config, base, data.source))
-        return outcome, rows, cut
-
-    def _job(self, workers: Any, base: Source, recipe: Any, data: splits.Splits) -> Any:
-        """What the workers are told."""
-        from raypipe.tokens import Secret
-        from raypipe.train.loop import Job
-
-        config = self.config
-        return Job(
-            model=base,
-            labels=data.labels,
-            recipe=recipe,
-            seed=config.seed,
-            use_cpu=not workers.use_gpu,
-            precision=config.precision,
-            threads=int(workers.cpus_each),
-            forecast_limit_s=workers.forecast_limit_s,
-            early_stopping_patience=config.early_stopping_patience,
-            hf_token=Secret(self.token),
-            wandb_key=Secret(self.key),
-            run_name=os.path.basename(self.folder.rstrip("/")),
-            tracked_config={**config.deciding(), **recipe.public(), "data_fingerprint": data.fingerprint()},
-            token_budget=_token_budget(config, workers.use_gpu),
-            truncation=config.truncation,
-            balanced_classes=config.class_weights == "balanced",
-            checkpoint_minutes=config.checkpoint_minutes,
-            attention=config.attention,
-            most_workers=workers.most,
-        )
+                again = "raypipe train --config THIS_FILE --output-dir NEW_FOLDER"
+                toml = fitting.as_toml(config, base, data.source, again)
+                storage.write_text(os.path.join(stage, "config.toml"), toml)
+        return outcome, made.rows, made.cut
 
     def _push(self, model: str, target: str) -> str:
         return str(hub.push(model, target, "model", self.token, f"fine-tuned by raypipe {__version__}"))
@@ -259,32 +225,5 @@ def _validation_scores(history: list[dict[str, Any]]) -> dict[str, dict[str, flo
     }
 
 
-def _token_budget(config: TrainConfig, use_gpu: bool) -> int:
-    return config.token_budget or (GPU_TOKEN_BUDGET if use_gpu else CPU_TOKEN_BUDGET)
-
-
-def _cut_notices(cut: dict[str, Any]) -> list[str]:
-    """A line on training texts that were cut, where there are any; a warning where they are many."""
-    if not cut["rows_cut"]:
-        return []
-    rows, tokens = cut["rows_cut"] / cut["rows"], cut["tokens_cut"] / cut["tokens"]
-    line = (
-        f"{cut['rows_cut']:,} training texts ({rows:.1%}) were longer than --max-length {cut['max_length']} and were "
-        f"cut ({cut['kind']}), which lost {tokens:.1%} of the tokens"
-    )
-    better = "a larger --max-length" + " or --truncation head_tail" * (cut["kind"] == "head")
-    return [f"warning: {line}; {better} may do better" if max(rows, tokens) > MANY_CUT else line]
-
-
 def _folder(config: TrainConfig) -> str:
     return storage.absolute(config.output_dir or os.path.join("runs", f"train-{provenance.stamp()}"))
-
-
-def _as_toml(config: TrainConfig, base: Source, data: Source) -> str:
-    """The flags that repeat the run, on the commits that it read."""
-    import tomli_w
-
-    values = {k: v for k, v in config.deciding().items() if v is not None}
-    read = {"model_for_training_finetune": base, "input_hf_dataset": data}
-    values |= {name: str(source) for name, source in read.items() if not source.is_folder}
-    return f"# raypipe train --config THIS_FILE --output-dir NEW_FOLDER\n{tomli_w.dumps({'train': values})}"

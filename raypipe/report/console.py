@@ -115,3 +115,21 @@ def _cell(estimate: dict[str, Any], form: str = ".3f") -> str:
 def checks_table(checks: list[tuple[str, str, str]]) -> None:
     """What the doctor found: check, verdict, finding."""
     _show("doctor", ["check", "verdict", "finding"], [list(check) for check in checks], numbers=False)
+
+
+def sweep_table(sweep: dict[str, Any]) -> None:
+    """The trials, best first."""
+    ranked = sorted(sweep["trials"], key=lambda trial: -trial["best"]["macro_f1"] if trial["best"] else 1.0)
+    rows = [
+        [
+            f"{trial['number']}",
+            f"{trial['learning_rate']:.3g}",
+            f"{trial['epochs']:g}",
+            f"{best['macro_f1']:.3f} [{best['macro_f1_low']:.3f}, {best['macro_f1_high']:.3f}]" if best else "n/a",
+            f"{best['epoch']:.2f}" if best else "",
+            trial["status"],
+        ]
+        for trial in ranked
+        for best in [trial["best"]]
+    ]
+    _show("sweep: on validation rows", ["trial", "rate", "epochs", "macro-F1", "at epoch", "ended"], rows)

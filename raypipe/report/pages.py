@@ -110,6 +110,30 @@ def _curves(history: list[dict[str, float]]) -> dict[str, Any]:
     }
 
 
+def sweep_page(sweep: dict[str, Any]) -> str:
+    """The page of a sweep, from what sweep.json holds."""
+    scored = [trial for trial in sweep["trials"] if trial["best"]]
+    return render(
+        "sweep.html",
+        title="sweep",
+        sweep=sweep,
+        ranked=sorted(sweep["trials"], key=lambda trial: -trial["best"]["macro_f1"] if trial["best"] else 1.0),
+        rates=plots.rates(
+            [
+                (t["learning_rate"], *(t["best"][part] for part in ("macro_f1", "macro_f1_low", "macro_f1_high")))
+                for t in scored
+            ]
+        ),
+        curves=plots.many_curves(
+            {
+                f"{t['number']}: {t['learning_rate']:.3g}": [(seen["epoch"], seen["macro_f1"]) for seen in t["history"]]
+                for t in scored
+            }
+        ),
+        command=command_line(),
+    )
+
+
 def evaluate_page(metrics: dict[str, Any], details: dict[str, Any]) -> str:
     """The page of an evaluation; ``details`` holds arrays and rows that the metrics file does not.
 

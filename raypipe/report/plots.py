@@ -181,3 +181,31 @@ def curve(series: dict[str, list[Point]], x: str, y: str, marked: float | None =
     if sum(map(bool, series.values())) > 1 or marked is not None:
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return as_svg(figure)
+
+
+def rates(points: Sequence[tuple[float, float, float, float]]) -> Markup:
+    """Best macro-F1 with its interval by learning rate, on a logarithmic axis  # (rate, value, low, high) each."""
+    figure, axes = axes_of(7.5, 2.8)
+    for rate, value, low, high in points:
+        axes.plot([rate, rate], [low, high], color=BLUE, linewidth=1.2)
+        axes.plot(rate, value, color=BLUE, marker="o", markersize=5)
+    axes.set_xscale("log")
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("macro-F1 on validation")
+    axes.grid(color=GRID)
+    return as_svg(figure)
+
+
+def many_curves(series: dict[str, list[tuple[float, float]]]) -> Markup:
+    """A line for each trial by epoch."""
+    from matplotlib import colormaps
+
+    figure, axes = axes_of(7.5, 3.6)
+    shades = colormaps["viridis"].resampled(max(2, len(series)))
+    for number, (name, points) in enumerate(series.items()):
+        axes.plot(*zip(*points, strict=True), color=shades(number), marker="o", markersize=3, label=name)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("macro-F1 on validation")
+    axes.grid(color=GRID)
+    axes.legend(frameon=False, fontsize=7, ncols=1 + len(series) // 12, title="trial: rate", title_fontsize=7)
+    return as_svg(figure)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from raypipe.schema import LABEL, TEXT
 from raypipe.train import modeling
 from raypipe.train.loop import Job, fine_tune
 
+TRIAL_CPUS = 0.01  # of a sweep's trial that drives its workers; it must be above 0
 _OUTCOME = "outcome.json"  # in the last checkpoint, beside model/
 _VALIDATION, _DOWNSAMPLE = 3, 4  # purposes of the seeded hash; prepare uses 1 and 2
 
@@ -120,9 +122,18 @@ def count_cut(blocks: list[Any]) -> dict[str, int]:
 
 
 def finetune(
-    job: Job, train: list[Any], validation: list[Any], workers: Workers, storage_path: str, max_failures: int
+    job: Job,
+    train: list[Any],
+    validation: list[Any],
+    workers: Workers,
+    storage_path: str,
+    max_failures: int,
+    trial: "ray.train.UserCallback | None" = None,
 ) -> tuple[dict, str]:
     """Run the loop on the workers; returns its outcome and the path or URI of the folder with model/ and wandb/.
+
+    A ``trial`` of a sweep is told each evaluation; its model is not kept, and its workers leave some of their CPUs to
+    its driver.
 
     Ray Train keeps the last checkpoint under ``storage_path``, and goes on from one that it finds there: after a
     worker has failed, and after the driver has.
@@ -134,12 +145,15 @@ def finetune(
 
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={"job": job, "train": train, "validation": validation},
+        train_loop_config={"job": job, "train": train, "validation": validation, "is_trial": trial is not None},
         torch_config=TorchConfig(backend="nccl" if workers.use_gpu else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=workers.most if workers.least == workers.most else (workers.least, workers.most),
             use_gpu=workers.use_gpu,
-            resources_per_worker={"CPU": workers.cpus_each, **({"GPU": 1} if workers.use_gpu else {})},
+            resources_per_worker={
+                "CPU": workers.cpus_each - (TRIAL_CPUS if trial is not None else 0),
+                **({"GPU": 1} if workers.use_gpu else {}),
+            },
         ),
         run_config=RunConfig(
             name="ray",
@@ -147,6 +161,7 @@ def finetune(
             checkpoint_config=CheckpointConfig(num_to_keep=1),
             failure_config=FailureConfig(max_failures=max_failures),
             logging_config=LoggingConfig(log_level="WARNING"),
+            callbacks=None if trial is None else [trial],
         ),
     )
     result = trainer.fit()
@@ -185,11 +200,22 @@ def _worker(config: dict[str, Any]) -> dict[str, Any] | RaypipeError:
         tables = {split: pa.concat_tables(ray.get(config[split])) for split in ("train", "validation")}
         try:
             outcome = fine_tune(
-                config["job"], tables["train"], tables["validation"], folder, scratch, rank, world, _report, resume
+                config["job"],
+                tables["train"],
+                tables["validation"],
+                folder,
+                scratch,
+                rank,
+                world,
+                report=None if config["is_trial"] else _report,
+                resume=resume,
+                evaluated=ray.train.report if config["is_trial"] else None,
             )
         except RaypipeError as error:
             return error
         if rank == 0:
+            if config["is_trial"]:
+                shutil.rmtree(os.path.join(folder, "model"))
             with open(os.path.join(folder, _OUTCOME), "w", encoding="utf8") as file:
                 json.dump(outcome, file)
         ray.train.report(

@@ -4,7 +4,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ from raypipe.train import attention, checkpoints, modeling, tracking
 from raypipe.train.batching import TokenBatches
 from raypipe.train.recipe import Recipe
 from raypipe.train.stepping import StepTrainer
-from raypipe.train.watching import Collapse, Forecast, Track
+from raypipe.train.watching import Collapse, Evaluated, Forecast, Track, WithinEpoch
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ class Job:
     checkpoint_minutes: float  # least time between checkpoints
     attention: str  # auto | eager | fused
     most_workers: int  # that the training may come to have
+    evaluations_per_epoch: int = 1
+    run_group: str | None = None  # of a sweep's trials
 
 
 class Rows(torch.utils.data.Dataset):
@@ -81,12 +83,14 @@ def fine_tune(
     world: int = 1,
     report: checkpoints.Report | None = None,
     resume: str | None = None,
+    evaluated: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict:
     """Train on ``train``, keep the weights that score best on ``validation``, and save them.
 
     On rank 0 ``folder`` receives ``model/`` (safetensors, tokenizer, configuration) and ``wandb/``. ``scratch`` is an
     empty folder for what is only needed on the way. ``report`` is handed checkpoints, from one of which ``resume``
-    goes on. Returns the trainer's history and figures of the run.
+    goes on; ``evaluated`` the numbers of each evaluation, on every worker. Returns the trainer's history and figures of
+    the run.
 
     Raises ConfigError where the forecast is too long, StageError where the training collapses.
     """
@@ -107,7 +111,8 @@ def fine_tune(
     model, computes = attention.install(model, job.attention, arguments.device, bf16, sample)
     if rank == 0 and computes.reason and (job.attention == "fused" or arguments.device.type == "cuda"):
         say(f"warning: no fused attention: {computes.reason}; training with {computes.kind} attention")
-    with tracking.tracked(folder, job.run_name, job.tracked_config, job.wandb_key.value, rank == 0) as tracker:
+    key, group = job.wandb_key.value, job.run_group
+    with tracking.tracked(folder, job.run_name, job.tracked_config, key, rank == 0, group) as tracker:
         trainer = StepTrainer(
             batches=batches,
             class_weights=_balanced(train, len(job.labels)) if job.balanced_classes else None,
@@ -117,7 +122,7 @@ def fine_tune(
             eval_dataset=Rows(validation),
             data_collator=collate,
             compute_metrics=_scores,
-            callbacks=_callbacks(job, tracker, batches, best, report, progress["seconds"]),
+            callbacks=_callbacks(job, tracker, batches, best, report, progress["seconds"], evaluated),
         )
         trainer.remove_callback(PrinterCallback)  # Track says what there is to say
         start = time.monotonic()
@@ -154,12 +159,17 @@ def _callbacks(
     best: checkpoints.Best,
     report: checkpoints.Report | None,
     seconds_before: float,
+    evaluated: Callable[[dict[str, Any]], None] | None,
 ) -> list[TrainerCallback]:
     callbacks: list[TrainerCallback] = [
         Track(tracker, batches),
         Collapse(len(job.labels), job.recipe.learning_rate),
         best,
     ]
+    if job.evaluations_per_epoch > 1:
+        callbacks.append(WithinEpoch(job.evaluations_per_epoch, batches))
+    if evaluated is not None:
+        callbacks.append(Evaluated(evaluated))
     if job.forecast_limit_s is not None:
         callbacks.append(Forecast(job.forecast_limit_s))
     if report is not None:

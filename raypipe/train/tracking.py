@@ -29,7 +29,9 @@ class _Silent:
 
 
 @contextlib.contextmanager
-def tracked(folder: str, name: str, config: Mapping[str, Any], key: str | None, active: bool) -> Iterator[Tracker]:
+def tracked(
+    folder: str, name: str, config: Mapping[str, Any], key: str | None, active: bool, group: str | None = None
+) -> Iterator[Tracker]:
     """A tracker while the block runs: W&B online with a key, else offline into ``folder``/wandb.
 
     ``active`` is true on rank 0 only; WANDB_MODE=disabled turns tracking off.
@@ -38,7 +40,7 @@ def tracked(folder: str, name: str, config: Mapping[str, Any], key: str | None, 
         yield _Silent()
         return
     is_online = bool(key) and os.environ.get("WANDB_MODE") != "offline"
-    with _finished(_start(is_online, folder, key, name=name, config=dict(config))) as run:
+    with _finished(_start(is_online, folder, key, name=name, group=group, config=dict(config))) as run:
         yield run
 
 

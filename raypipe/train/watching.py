@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -61,6 +62,31 @@ class Track(TrainerCallback):
             left_s = each_s * (state.max_steps - state.global_step)
             say(f"step {state.global_step} of {state.max_steps}: {scores} ({left_s:.0f} s left)")
             self._said = now
+
+
+class WithinEpoch(TrainerCallback):
+    """Evaluates so many times an epoch, evenly; the Trainer itself does at its end."""
+
+    def __init__(self, times: int, batches: TokenBatches) -> None:
+        self._times, self._batches = times, batches
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        steps = self._batches.steps
+        place = state.global_step % steps
+        if place and place * self._times // steps > (place - 1) * self._times // steps:
+            control.should_evaluate = True
+
+
+class Evaluated(TrainerCallback):
+    """Hands on each evaluation, and whether it was the last; it comes after what may stop the training."""
+
+    def __init__(self, told: Callable[[dict[str, Any]], None]) -> None:
+        self._told = told
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any, **_: Any) -> None:
+        scores = {name.removeprefix("eval_"): float(v) for name, v in metrics.items() if isinstance(v, int | float)}
+        finished = control.should_training_stop or state.global_step >= state.max_steps
+        self._told(scores | {"step": state.global_step, "epoch": float(state.epoch), "finished": finished})
 
 
 class Forecast(TrainerCallback):

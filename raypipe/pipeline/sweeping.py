@@ -1,0 +1,210 @@
+"""sweep: several trainings by Ray Tune, the best by the validation share, and a configuration for train."""
+
+import dataclasses
+import itertools
+import json
+import os
+from typing import Any
+
+import numpy as np
+
+from raypipe import __version__, hub, provenance, splits, storage, tokens
+from raypipe.config import SweepConfig
+from raypipe.errors import ConfigError, StageError
+from raypipe.hub import Source
+from raypipe.pipeline import fitting
+from raypipe.pipeline.common import Clock, finished_output, hf_token, write_json
+from raypipe.runtime import require_shared, say, session
+from raypipe.schema import StageResult
+
+FILES = {"page": "sweep.html", "best": "best.toml"}  # beside sweep.json, which completes them
+
+
+def sweep(config: SweepConfig) -> StageResult:
+    """Train with each choice, and write best.toml for ``raypipe train --config``. The test split is never read.
+
+    Raises ConfigError or DataError before work starts, StageError where every trial failed.
+    """
+    config.validate()
+    token = hf_token(config)
+    key = tokens.resolve(config.wandb_access_token, "--wandb-access-token", "WANDB_API_KEY", config.allow_literal_token)
+    run = _Sweep(config, token, key)
+    finished = finished_output(run.mark, config, [storage.join(run.folder, name) for name in FILES.values()])
+    with session(config, trains=True):
+        return run.go(finished)
+
+
+class _Sweep:
+    """One sweep: what it read, and the record of its trials."""
+
+    def __init__(self, config: SweepConfig, token: str | None, key: str | None) -> None:
+        self.config, self.token, self.key, self.clock = config, token, key, Clock()
+        self.folder = storage.absolute(config.output_dir or os.path.join("runs", f"sweep-{provenance.stamp()}"))
+        self.mark = storage.join(self.folder, "sweep.json")
+        self.experiment = storage.join(self.folder, ".ray")  # from which --resume goes on
+
+    def go(self, finished: dict[str, Any] | None) -> StageResult:
+        from raypipe.report import console, pages
+        from raypipe.train import finetune
+        from raypipe.train import sweep as tuning
+
+        config = self.config
+        workers = finetune.choose_workers(config)
+        names = config.try_models or (config.model_for_training_finetune,)
+        bases = {name: hub.resolve(name, "model", self.token) for name in names}
+        require_shared(self.folder, *(base.name for base in bases.values() if base.is_folder))
+        data = splits.load(str(config.input_hf_dataset), config.text, config.subject_column, self.token)
+        splits.check_trainable(data)
+        plan = self._plan(bases, data)
+        if finished is not None:
+            if finished["plan"] != plan:
+                raise ConfigError(
+                    "--resume with changed data or base models", "those of the finished sweep", "--overwrite"
+                )
+            return self._result(finished, "skipped")
+        recipes = {name: self._recipe(base) for name, base in bases.items()}
+        choices = choices_of(config, {name: recipe.epochs for name, recipe in recipes.items()}, workers.use_gpu)
+        self._open_experiment(plan)
+        most = None if config.max_concurrent == "auto" else int(config.max_concurrent)
+        at_once, workers = tuning.share_out(workers, len(choices), most)
+        say(f"{len(choices)} trials, {at_once} at a time; CPUs of a worker: {workers.cpus_each:.0f}")
+        with self.clock("tokenise"):
+            made = {name: fitting.tokenise(config, base, data, self.token) for name, base in bases.items()}
+        plans = [
+            tuning.Plan(
+                choice,
+                self._job(choice, workers, bases[choice.model], recipes[choice.model], data),
+                made[choice.model].train,
+                made[choice.model].validation,
+            )
+            for choice in choices
+        ]
+        budget_s = None if config.time_budget_minutes is None else 60 * config.time_budget_minutes
+        with self.clock("trials"):
+            trials = tuning.sweep(plans, workers, at_once, config.scheduler == "asha", budget_s, self.experiment)
+        best = _best_of(trials)
+        record = {
+            "best": best.public(),
+            "trials": [trial.public() for trial in sorted(trials, key=lambda trial: trial.choice.number)],
+            "plan": plan,
+            "rows": made[best.choice.model].rows,
+            "at_once": at_once,
+            "workers": dataclasses.asdict(workers),
+            "config": config.public(),
+            "config_hash": config.hash(),
+            "seconds": self.clock.seconds,
+            **provenance.record(),
+        }
+        again = f"raypipe train --config THIS_FILE --output-dir NEW_FOLDER    # trial {best.choice.number} of a sweep"
+        chosen = _with_choice(config, best.choice)
+        with storage.staged(self.folder, "sweep.json", list(FILES.values())) as stage:
+            toml = fitting.as_toml(chosen, bases[best.choice.model], data.source, again)
+            storage.write_text(os.path.join(stage, FILES["best"]), toml)
+            storage.write_text(os.path.join(stage, FILES["page"]), pages.sweep_page(record))
+            write_json(os.path.join(stage, "sweep.json"), record)
+        console.sweep_table(record)
+        return self._result(record, "done")
+
+    def _recipe(self, base: Source) -> Any:
+        from raypipe.train import modeling
+        from raypipe.train.recipe import recipe_for
+
+        size = modeling.parameters(modeling.load_config(base, self.token))
+        modeling.require_safetensors(base)
+        return recipe_for(size, self.config)
+
+    def _job(self, choice: Any, workers: Any, base: Source, recipe: Any, data: splits.Splits) -> Any:
+        """What the workers of a trial are told."""
+        name = os.path.basename(self.folder.rstrip("/"))
+        recipe = dataclasses.replace(recipe, learning_rate=choice.learning_rate, epochs=choice.epochs)
+        return fitting.job_of(
+            _with_choice(self.config, choice),
+            workers,
+            base,
+            recipe,
+            data,
+            self.token,
+            self.key,
+            f"{name}-{choice.number}",
+            run_group=name,
+            evaluations_per_epoch=self.config.evaluations_per_epoch,
+        )
+
+    def _plan(self, bases: dict[str, Source], data: splits.Splits) -> dict[str, Any]:
+        """What decides the trials: a finished or killed sweep of another plan is not gone on with."""
+        models = {name: hub.fingerprint(base) for name, base in bases.items()}
+        return {
+            "config_hash": self.config.hash(),
+            "dataset": data.fingerprint(),
+            "models": models,
+            "raypipe": __version__,
+        }
+
+    def _open_experiment(self, plan: dict[str, Any]) -> None:
+        """The folder of the trials; empty but for --resume. Raises ConfigError where it is of another sweep."""
+        path = storage.join(self.experiment, "plan.json")
+        if self.config.resume and storage.exists(path):
+            if json.loads(storage.read_text(path)) != plan:
+                raise ConfigError(
+                    f"--resume with another configuration, dataset or base model than the unfinished {self.folder}",
+                    "the same flags and data",
+                    "run without --resume to begin anew",
+                )
+            return
+        storage.remove(self.experiment)
+        storage.remove(self.mark)
+        storage.write_text(path, json.dumps(plan))
+
+    def _result(self, record: dict[str, Any], status: str) -> StageResult:
+        outputs = {"run": self.folder, "sweep": self.mark}
+        outputs |= {kind: storage.join(self.folder, name) for kind, name in FILES.items()}
+        counts = {"trials": len(record["trials"])}
+        for trial in record["trials"]:
+            counts[trial["status"]] = counts.get(trial["status"], 0) + 1
+        best = record["best"]
+        metrics = {name: best[name] for name in ("number", "learning_rate", "epochs", "token_budget")}
+        scores = {name: value for name, value in best["best"].items() if name.startswith("macro_f1")}
+        seconds = self.clock.total() if status == "done" else 0.0
+        return StageResult("sweep", self.config.hash(), status, outputs, counts, metrics | scores, seconds)
+
+
+def choices_of(config: SweepConfig, epochs: dict[str, float], use_gpu: bool) -> list[Any]:
+    """All combinations that the flags ask for, numbered from 1, in a seeded order: asha favours whoever comes first.
+
+    ``epochs`` is what the recipe gives to each base model where --try-epochs names none.
+    """
+    from raypipe.train.sweep import Choice
+
+    rng = np.random.default_rng(config.seed)
+    rates = config.learning_rates
+    if config.learning_rate_range is not None:
+        low, high = np.log(config.learning_rate_range)
+        rates = tuple(float(f"{rate:.3g}") for rate in np.sort(np.exp(rng.uniform(low, high, config.num_samples))))
+    budgets = config.try_token_budgets or (fitting.token_budget(config, use_gpu),)
+    made = [
+        (model, rate, passes, budget)
+        for model in epochs
+        for rate, passes, budget in itertools.product(rates, config.try_epochs or (epochs[model],), budgets)
+    ]
+    numbered = [Choice(number, *choice) for number, choice in enumerate(dict.fromkeys(made), start=1)]
+    return [numbered[place] for place in rng.permutation(len(numbered))]
+
+
+def _with_choice(config: SweepConfig, choice: Any) -> SweepConfig:
+    """The configuration as train would have it for a choice."""
+    return dataclasses.replace(
+        config,
+        model_for_training_finetune=choice.model,
+        learning_rate=choice.learning_rate,
+        epochs=choice.epochs,
+        token_budget=choice.token_budget,
+    )
+
+
+def _best_of(trials: list[Any]) -> Any:
+    """The trial of the highest macro-F1 on validation, the first number of equals. Raises StageError where none is."""
+    scored = [trial for trial in trials if trial.best is not None and trial.status != "failed"]
+    if not scored:
+        reasons = {str(trial.reason).splitlines()[0] for trial in trials if trial.reason}
+        raise StageError(f"no trial of {len(trials)} has a score ({'; '.join(sorted(reasons))})", "one that trains")
+    return max(scored, key=lambda trial: (trial.best["macro_f1"], -trial.choice.number))

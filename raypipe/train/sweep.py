@@ -1,0 +1,173 @@
+"""Ray Tune over the fine-tune: a trial for each choice of learning rate, epochs, token budget and base model.
+
+A trial is a driver function that launches its own TorchTrainer, which is how this Ray joins the two libraries. Trials
+share the tokenised rows, and stop early by ASHA (Li et al. 2020, "A system for massively parallel hyperparameter
+tuning"). What is compared is the macro-F1 on the validation share of train; test is never read.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.integration.ray_train import TuneReportCallback
+from ray.tune.schedulers import ASHAScheduler
+
+from raypipe import storage
+from raypipe.errors import RaypipeError
+from raypipe.runtime import say
+from raypipe.train import finetune
+from raypipe.train.finetune import Workers
+from raypipe.train.loop import Job
+
+KEPT_SHARE = 3  # of the trials that reach a rung of ASHA, one in so many goes on
+EXPERIMENT = "tune"  # the experiment's folder, from which a killed sweep goes on
+REPORTED = ("step", "epoch", "loss", "accuracy", "macro_f1", "macro_f1_low", "macro_f1_high")  # of an evaluation
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a trial has of its own."""
+
+    number: int
+    model: str
+    learning_rate: float
+    epochs: float
+    token_budget: int
+
+    def __str__(self) -> str:
+        return f"trial {self.number} (rate {self.learning_rate:g}, {self.epochs:g} epochs)"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A choice, what its workers are told, and the tokenised rows as references."""
+
+    choice: Choice
+    job: Job
+    train: list[Any]
+    validation: list[Any]
+
+
+@dataclass
+class Trial:
+    """How a trial went."""
+
+    choice: Choice
+    status: str  # finished, stopped (by ASHA or the time budget), failed, or not started
+    reason: str | None = None  # of a failure
+    history: list[dict[str, float]] = field(default_factory=list)  # its evaluations: step, epoch, macro_f1, ...
+    seconds: float = 0.0
+
+    @property
+    def best(self) -> dict[str, float] | None:
+        """The evaluation of the highest macro-F1, the first of equals."""
+        return max(self.history, key=lambda seen: seen["macro_f1"], default=None)
+
+    def public(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return dataclasses.asdict(self.choice) | {
+            "status": self.status,
+            "reason": self.reason,
+            "seconds": self.seconds,
+            "best": self.best,
+            "history": self.history,
+        }
+
+
+def share_out(workers: Workers, trials: int, most_at_once: int | None) -> tuple[int, Workers]:
+    """How many trials run at a time, and what the workers of each take, so that all of these can run.
+
+    On CPUs one thread for each of several trials does more than several threads for one.
+    """
+    have = int(ray.cluster_resources().get("GPU" if workers.use_gpu else "CPU", 0))
+    at_once = max(1, min(trials, have // workers.most, most_at_once or trials))
+    cpus = workers.cpus_each if workers.use_gpu else float(max(1, have // (at_once * workers.most)))
+    limit = workers.forecast_limit_s and workers.forecast_limit_s * at_once / trials  # of a trial, of them all
+    return at_once, dataclasses.replace(workers, cpus_each=cpus, forecast_limit_s=limit)
+
+
+def sweep(
+    plans: Sequence[Plan], workers: Workers, at_once: int, asha: bool, time_budget_s: float | None, folder: str
+) -> list[Trial]:
+    """Run the plans in the order given, at most ``at_once`` at a time, each with as many reports as it has evaluations.
+
+    An experiment that a killed sweep left in ``folder`` goes on: trials that ended are kept, those that ran begin anew,
+    and so do those that failed.
+    """
+    function = tune.with_parameters(_run, plans=list(plans), workers=workers, folder=folder)
+    trainable = tune.with_resources(function, {"CPU": finetune.TRIAL_CPUS})
+    left = storage.join(folder, EXPERIMENT)
+    if tune.Tuner.can_restore(left):
+        tuner = tune.Tuner.restore(left, trainable, restart_errored=True)
+    else:
+        scheduler = ASHAScheduler(
+            time_attr="epoch",
+            max_t=max(plan.choice.epochs for plan in plans),
+            grace_period=1 / plans[0].job.evaluations_per_epoch,
+            reduction_factor=KEPT_SHARE,
+        )
+        tuner = tune.Tuner(
+            trainable,
+            param_space={"trial": tune.grid_search(list(range(len(plans))))},
+            tune_config=tune.TuneConfig(
+                metric="macro_f1",
+                mode="max",
+                scheduler=scheduler if asha else None,
+                max_concurrent_trials=at_once,
+                time_budget_s=time_budget_s,
+            ),
+            run_config=tune.RunConfig(
+                name=EXPERIMENT, storage_path=folder, verbose=0, callbacks=[_Progress([p.choice for p in plans])]
+            ),
+        )
+    results = {result.config["trial"]: result for result in tuner.fit() if result.config}
+    return [_outcome(plan.choice, results.get(place)) for place, plan in enumerate(plans)]
+
+
+def _run(config: dict[str, Any], plans: list[Plan], workers: Workers, folder: str) -> None:
+    """The driver of a trial. What the loop raises on purpose is the trial's failure, not the sweep's."""
+    plan = plans[config["trial"]]
+    place = storage.join(folder, f"trial-{plan.choice.number}")
+    storage.remove(place)  # of a trial that was killed
+    try:
+        finetune.finetune(plan.job, plan.train, plan.validation, workers, place, 0, trial=Reported())
+    except RaypipeError as error:
+        tune.report({"macro_f1": float("nan"), "epoch": plan.choice.epochs, "reason": str(error)})
+
+
+class Reported(TuneReportCallback):
+    """Passes on the evaluations, and not the report that ends a training."""
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        if "step" in metrics[0]:
+            super().after_report(run_context, metrics, checkpoint)
+
+
+class _Progress(tune.Callback):
+    """A line for each evaluation."""
+
+    def __init__(self, choices: list[Choice]) -> None:
+        self._choices = choices
+
+    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **_: Any) -> None:
+        choice = self._choices[trial.config["trial"]]
+        ended = sum(other.is_finished() for other in trials)
+        say(f"{choice}: epoch {result['epoch']:.2f}, macro-F1 {result['macro_f1']:.4f}; {ended} trials have ended")
+
+
+def _outcome(choice: Choice, result: Any) -> Trial:
+    """The record of a trial from what Tune kept of it."""
+    if result is None or result.metrics_dataframe is None or result.metrics_dataframe.empty:
+        failed = result is not None and result.error is not None
+        return Trial(choice, "failed" if failed else "not started", str(result.error) if failed else None)
+    rows = result.metrics_dataframe.drop_duplicates("epoch", keep="last")  # a trial begun anew repeats its reports
+    rows = rows.sort_values("epoch").to_dict("records")
+    last, seconds = rows[-1], float(rows[-1]["time_total_s"])
+    reason = last.get("reason") if isinstance(last.get("reason"), str) else result.error and str(result.error)
+    history = [{name: float(row[name]) for name in REPORTED} for row in rows if row["macro_f1"] == row["macro_f1"]]
+    if reason:
+        return Trial(choice, "failed", reason, history, seconds)
+    return Trial(choice, "finished" if last["finished"] else "stopped", None, history, seconds)
