@@ -4,7 +4,7 @@
     python benchmarks/gpu_train.py --device cpu --tiny --steps 3 --rounds 1        # does the script work?
 
 The model is drawn at random from the configuration of DeBERTa-v3-base (no Hub), the rows are random tokens whose
-lengths are drawn like those of banking77 or like a mix of long texts; bfloat16, the same rows per optimizer step for all.
+lengths are drawn like those of banking77 or like a mix of long texts; bfloat16, the same rows of a step for all.
 
 MFU counts the arithmetic of real tokens only. A token of a row of L tokens takes, in the forward pass of each layer of
 width h, 24 h² for the projections and the feed-forward net, 4 L h for scores and values, and 4 min(2 L, 512) h for the
