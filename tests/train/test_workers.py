@@ -181,3 +181,20 @@ def test_sigkill_of_driver_and_worker_leaves_the_weights_of_the_undisturbed_run(
     expected = {name: whole[name] for name in ("best_macro_f1", "steps", "epochs")} | whole["calibration"]
     assert again["validation"] == expected
     assert set(logged(run)) >= {e["step"] for e in whole["history"] if "loss" in e}, "the log of the killed parts too"
+
+
+def test_one_cpu_serves_data_training_and_evaluation_in_turn(tmp_path, tiny_model):
+    """A Ray of its own with one CPU; where one part kept it from the next, the command would not end."""
+    words = ["--input-hf-dataset", dataset(tmp_path / "set", sentences(120)), "--output-dir", str(tmp_path / "run")]
+    words += ["--model-for-training-finetune", tiny_model, "--device", "cpu", "--epochs", "1", "--num-cpus", "1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "raypipe.cli", "train", *words],
+        env=os.environ | {"PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    answer = json.loads(done.stdout.splitlines()[-1])
+    assert answer["status"] == "done" and "tfidf_logreg_top1" in answer["metrics"]
+    assert json.loads((tmp_path / "run/run.json").read_text())["workers"]["cpus_each"] == 1
