@@ -1,20 +1,20 @@
 """Does a training that is killed and resumed end with the weights of an undisturbed one?
 
-    python benchmarks/kills.py [--kills 20] [--rows 1200]
+    python benchmarks/kills.py [--kills 20] [--rows 1200] [--kills-of-a-training 4]
 
 `raypipe train` of a small random encoder on docstrings, one CPU worker, float32, dropout on: once undisturbed, then
 with a SIGKILL at a random moment of the training, of the driver's process group (then `--resume`) and of the training
-worker (then Ray Train starts it again) in turn. It compares SHA-256 of model.safetensors; other weights end the script
-with an error.
+worker (then Ray Train starts it again) in turn, several in one training. It compares SHA-256 of model.safetensors;
+other weights end the script with an error.
 """
 
 import contextlib
 import csv
 import hashlib
+import itertools
 import json
 import os
 import random
-import re
 import shutil
 import signal
 import subprocess
@@ -96,37 +96,40 @@ class Run:
             with contextlib.suppress(psutil.Error):
                 left.kill()
 
-    def finish(self) -> list[int]:
-        """Wait for a good end; the steps from which training went on."""
-        code, said = self.process.wait(), self._log.read_text()
-        if code:
-            raise SystemExit(f"exit code {code}: {said[-3000:]}")
-        return [int(step) for step in re.findall(r"going on from step (\d+)", said)]
+    def finish(self) -> None:
+        """Wait for a good end."""
+        if code := self.process.wait():
+            raise SystemExit(f"exit code {code}: {self._log.read_text()[-3000:]}")
 
 
-def one(words: list[str], out: Path, log: Path, victim: str, after_s: float) -> dict[str, Any] | None:
-    """Train, kill the victim after a while of training, go on; None where the training was over before."""
-    run = Run(words, log)
-    worker = run.wait_for_worker()
-    time.sleep(after_s)
-    if worker is None or not worker.is_running() or run.process.poll() is not None:
-        run.process.wait()
-        return None
-    if victim == "worker":
-        worker.kill()
-        steps = run.finish()
-    else:
-        run.kill_driver()
-        if (out / "run.json").exists():
-            return None
-        steps = Run([*words, "--resume"], log).finish()
-    return {"victim": victim, "killed_after_s": round(after_s, 2), "went_on_from_step": steps, "sha256": weights(out)}
+def one(words: list[str], out: Path, log: Path, plan: list[tuple[str, float]]) -> list[dict[str, Any]]:
+    """Train through the planned kills (victim, seconds after its worker was seen); those that came before the end."""
+    run, killed = Run(words, log), 0
+    for victim, after_s in plan:
+        worker = run.wait_for_worker()
+        time.sleep(after_s)
+        if worker is None or not worker.is_running() or run.process.poll() is not None:
+            break
+        if victim == "worker":
+            worker.kill()
+            psutil.wait_procs([worker], timeout=10)
+        else:
+            run.kill_driver()
+            if (out / "run.json").exists():
+                break
+            run = Run([*words, "--resume"], log)
+        killed += 1
+    if run.process.poll() != -signal.SIGKILL:
+        run.finish()
+    after = {"sha256": weights(out)}
+    return [{"victim": victim, "killed_after_s": round(s, 2), **after} for victim, s in plan[:killed]]
 
 
 def main() -> None:
     parser = parser_for(__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--rows", type=int, default=1200)
+    parser.add_argument("--kills-of-a-training", type=int, default=4, help="one after the other, victims in turn")
     options = parser.parse_args()
     rng = random.Random(42)
     runs: list[dict[str, Any]] = []
@@ -148,11 +151,13 @@ def main() -> None:
         expected = weights(out)
         while len(runs) < options.kills:
             shutil.rmtree(out)
-            found = one(words, out, log, ("driver", "worker")[len(runs) % 2], rng.uniform(0, life_s))
-            if found is not None:
-                runs.append(found)
-                report(found)
-                if found["sha256"] != expected:
+            count = min(options.kills_of_a_training, options.kills - len(runs))
+            victims = itertools.islice(itertools.cycle(("worker", "driver")), count)
+            found = one(words, out, log, [(victim, rng.uniform(0, life_s / 2)) for victim in victims])
+            runs += found
+            for kill in found:
+                report(kill)
+                if kill["sha256"] != expected:
                     raise SystemExit(f"other weights than {expected}")
     verdict = f"{len(runs)} of {len(runs)} ended with the weights of the undisturbed run"
     save(

@@ -159,6 +159,20 @@ def test_a_second_run_is_refused_and_resume_skips(whole_run):
     assert resumed.status == "skipped" and resumed.metrics == first.metrics
 
 
+def test_its_config_toml_repeats_a_run(whole_run, tmp_path):
+    from raypipe import cli
+
+    folder, _ = whole_run
+    words = ["--config", str(folder / "train/config.toml"), "--output-dir", str(tmp_path / "again")]
+    pipeline.train(cli.parse("train", words))
+    runs = [json.loads((place / "run.json").read_text()) for place in (folder / "train", tmp_path / "again")]
+    for key in ("model", "dataset", "labels", "rows", "recipe", "batches", "truncation", "attention", "config_hash"):
+        assert runs[0][key] == runs[1][key], key
+    assert runs[0]["scores"] == runs[1]["scores"] and runs[0]["validation"] == runs[1]["validation"]
+    metrics = [json.loads((place / "metrics.json").read_text()) for place in (folder / "train", tmp_path / "again")]
+    assert metrics[0]["model"] == metrics[1]["model"] and metrics[0]["baselines"] == metrics[1]["baselines"]
+
+
 @pytest.fixture
 def labelled(tmp_path):
     """Rows of very different lengths, with one label that no model here knows."""

@@ -41,11 +41,9 @@ def install(
     if requested == "eager" or (requested == "auto" and model.config.model_type != FAMILY):
         return model, Attention(plain)
     reason = why_not_fused(model.config, device)
-    if reason:
-        return model, Attention(plain, reason)
-    fused, reason = _fused(model, device, bf16, batch)
+    fused, reason = (None, reason) if reason else _fused(model, device, bf16, batch)
     if not _on_all(fused is not None, device):
-        return model, Attention(plain, reason or "the kernel failed on another worker")
+        return model, Attention(plain, reason or "another worker has no kernel that agrees")
     return fused, Attention("fused")
 
 

@@ -25,7 +25,7 @@ from raypipe.core import calibration, intervals, metrics
 from raypipe.hub import Source
 from raypipe.runtime import say
 from raypipe.tokens import Secret
-from raypipe.train import attention, checkpoints, modeling, tracking
+from raypipe.train import attention, checkpoints, memory, modeling, tracking
 from raypipe.train.batching import TokenBatches
 from raypipe.train.recipe import Recipe
 from raypipe.train.stepping import StepTrainer
@@ -95,6 +95,8 @@ def fine_tune(
     Raises ConfigError where the forecast is too long, StageError where the training collapses.
     """
     torch.set_num_threads(job.threads)
+    if job.use_cpu:
+        memory.keep_freed()
     bf16 = job.precision == "bf16" or (job.precision == "auto" and has_fast_bf16(job.use_cpu))
     validation = validation.take(np.argsort(_lengths(validation), kind="stable"))  # neighbours pad least
     epochs = math.ceil(job.recipe.epochs)

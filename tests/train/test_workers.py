@@ -62,8 +62,11 @@ def alone(config, folder, threads=1):
     return loop.fine_tune(job, *tables, str(folder / "out"), str(folder / "scratch"))
 
 
-def test_two_workers_learn_what_one_learns(tmp_path, local_ray, still_model):
-    """Two gloo workers, a model of two classes, downsampled and weighted; each loss and gradient against one worker."""
+def test_two_workers_one_of_them_killed_learn_what_one_learns(tmp_path, local_ray, still_model):
+    """Two gloo workers, a model of two classes, downsampled and weighted; each loss and gradient against one worker.
+
+    The range of workers is one that the two CPUs fill; after the SIGKILL both go on from the last checkpoint.
+    """
     rows = sentences(200, labels=("billing", "billing", "travel"))
     config = TrainConfig(
         input_hf_dataset=dataset(tmp_path / "set", rows),
@@ -72,7 +75,8 @@ def test_two_workers_learn_what_one_learns(tmp_path, local_ray, still_model):
         precision="fp32",
         epochs=3,
         learning_rate=1e-3,
-        num_workers=2,
+        num_workers="1:2",
+        checkpoint_minutes=0.0,
         downsample=True,
         class_weights="balanced",
         output_dir=str(tmp_path / "run"),
@@ -81,8 +85,13 @@ def test_two_workers_learn_what_one_learns(tmp_path, local_ray, still_model):
         hf_model_name=str(tmp_path / "copy"),
         wandb_output=str(tmp_path / "curves.html"),
     )
+    killed = []
+    killer = threading.Thread(target=kill_worker, args=(tmp_path / "run", 6, killed, 1))
+    killer.start()
     result = pipeline.train(config)
+    killer.join()
     run = json.loads((tmp_path / "run/run.json").read_text())
+    assert len(killed) == 1 and (run["workers"]["least"], run["workers"]["most"]) == (1, 2)
     smaller = sum(row["label"] == "travel" for row in rows[:150])
     assert run["rows"]["train"] + run["rows"]["validation"] == 2 * smaller
     assert run["workers"]["count"] == 2 and result.metrics["top1"] > 0.5
@@ -118,6 +127,15 @@ def wait_until_saved(folder, step):
         time.sleep(0.02)
 
 
+def kill_worker(folder, step, killed, most=9):
+    """SIGKILL training workers once a checkpoint of this step or a later one is saved."""
+    wait_until_saved(folder, step)
+    for process in psutil.Process().children(recursive=True):
+        if len(killed) < most and "TrainWorker" in " ".join(process.cmdline()):
+            killed.append(process.pid)
+            process.kill()
+
+
 def test_sigkill_of_driver_and_worker_leaves_the_weights_of_the_undisturbed_run(tmp_path, local_ray, tiny_model):
     """Float32 and one CPU worker: bit by bit. The driver dies first; of the resumed training, the worker."""
     import ray
@@ -150,15 +168,9 @@ def test_sigkill_of_driver_and_worker_leaves_the_weights_of_the_undisturbed_run(
     with pytest.raises(ConfigError, match="--resume with another configuration"):
         pipeline.train(TrainConfig(**common | {"learning_rate": 2e-3}, output_dir=str(run), resume=True))
 
-    def kill_worker():
-        wait_until_saved(run, max(steps_saved(run)) + rng.randrange(1, steps // 4))
-        for process in psutil.Process().children(recursive=True):
-            if "TrainWorker" in " ".join(process.cmdline()):
-                killed.append(process.pid)
-                process.kill()
-
     killed = []
-    killer = threading.Thread(target=kill_worker)
+    later = max(steps_saved(run)) + rng.randrange(1, steps // 4)
+    killer = threading.Thread(target=kill_worker, args=(run, later, killed))
     killer.start()
     resumed = pipeline.train(TrainConfig(**common, output_dir=str(run), resume=True))
     killer.join()
@@ -169,3 +181,20 @@ def test_sigkill_of_driver_and_worker_leaves_the_weights_of_the_undisturbed_run(
     expected = {name: whole[name] for name in ("best_macro_f1", "steps", "epochs")} | whole["calibration"]
     assert expected.items() <= again["validation"].items()
     assert set(logged(run)) >= {e["step"] for e in whole["history"] if "loss" in e}, "the log of the killed parts too"
+
+
+def test_one_cpu_serves_data_training_and_evaluation_in_turn(tmp_path, tiny_model):
+    """A Ray of its own with one CPU; where one part kept it from the next, the command would not end."""
+    words = ["--input-hf-dataset", dataset(tmp_path / "set", sentences(120)), "--output-dir", str(tmp_path / "run")]
+    words += ["--model-for-training-finetune", tiny_model, "--device", "cpu", "--epochs", "1", "--num-cpus", "1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "raypipe.cli", "train", *words],
+        env=os.environ | {"PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    answer = json.loads(done.stdout.splitlines()[-1])
+    assert answer["status"] == "done" and "tfidf_logreg_top1" in answer["metrics"]
+    assert json.loads((tmp_path / "run/run.json").read_text())["workers"]["cpus_each"] == 1
