@@ -96,7 +96,13 @@ def story():
         "truncation": {"kind": "head", "max_length": 16, "rows": 900, "rows_cut": 9, "tokens": 99, "tokens_cut": 9},
         "validation": {"steps": 20, "epochs": 2.0, "accuracy": share, "macro_f1": share}
         | {"temperature": 1.5, "log_loss_before": 0.9, "log_loss": 0.8},
-        "workers": {"count": 1, "device": "cpu", "device_name": "CPU, threads: 2", "precision": "fp32"},
+        "workers": {
+            "count": 1,
+            "cpus_each": 2.0,
+            "device": "cpu",
+            "device_name": "CPU, threads: 2",
+            "precision": "fp32",
+        },
         "notices": [],
         "outputs": {"run": "/home/secretive/run"},
         "seed": 42,
