@@ -174,9 +174,8 @@ def _interval(story: Story) -> Iterator[Hint]:
 def _reading(story: Story) -> Iterator[Hint]:
     yield Hint("Read the hardest errors: wrong labels and missing classes show there first.", "evaluate")
     dataset = story.run["dataset"]["name"]
-    yield Hint(
-        "Look for wrong labels in the training rows, out of fold.", "", f"raypipe audit --input-hf-dataset {dataset}"
-    )
+    audit = f"raypipe audit --input-hf-dataset {dataset} -o audit/set.jsonl"
+    yield Hint("Look for wrong labels in the dataset, by models that have not seen the rows:", "", audit)
     if story.prepared is not None and story.prepared["removed"].get("near_duplicate"):
         yield Hint(
             f"{story.prepared['removed']['near_duplicate']:,} rows left as near-duplicates: is the threshold right?",

@@ -192,7 +192,9 @@ def test_what_is_always_worth_a_look(story):
         f"{matrix.max()} of " in hint and repr(LABELS[true]) in hint and repr(LABELS[wrong]) in hint for hint in found
     )
     assert any("hardest errors" in hint for hint in found)
-    assert "raypipe audit --input-hf-dataset /home/secretive/set" in [hint.command for hint in all_of_them]
+    assert "raypipe audit --input-hf-dataset /home/secretive/set -o audit/set.jsonl" in [
+        hint.command for hint in all_of_them
+    ]
     assert any("is no better than" in hint for hint in found), "tfidf_logreg is right on the same rows here"
 
 
