@@ -61,7 +61,7 @@ def test_the_run_ends_with_an_evaluated_classifier(whole_run):
         assert (folder / name).is_file(), name
     index = (folder / "index.html").read_text()
     assert "420 raw rows became" in index and "What to look at next" in index and index.count("<svg") == 4
-    assert all((folder / link).is_file() for link in re.findall(r'href="([^"]+)"', index))
+    assert all((folder / link).is_file() for link in re.findall(r'<a href="([^"]+)"', index))
     metrics = json.loads((folder / "evaluate/predictions_metrics.json").read_text())
     assert metrics["model"]["top1"]["value"] > 0.6, "four topics with words of their own"
     assert metrics["baselines"]["tfidf_logreg"]["top1"]["value"] > 0.8
@@ -128,7 +128,7 @@ def test_accuracy_and_f1_are_logged_offline_without_row_text(whole_run):
     assert len(accuracy) == 8 and all(0 <= a <= 1 for a in accuracy)
     metrics = json.loads((folder / "train/metrics.json").read_text())
     summary = {
-        item.key: item.value_json
+        item.key or "/".join(item.nested_key): item.value_json
         for record in read_records(results)
         if record.WhichOneof("record_type") == "summary"
         for item in record.summary.update

@@ -68,7 +68,7 @@ def _front(run: dict[str, Any], metrics: dict[str, Any]) -> str:
         for key, (kind, name, config) in INDEXED.items()
         if (estimate := metrics["model"][key])["value"] is not None
     ]
-    name = run["config"]["hf_model_name"] or run["outputs"]["run"]
+    name = run["config"]["hf_model_name"] or f"{public_name(base)}-finetuned"
     card = ModelCardData(
         model_name=os.path.basename(name.rstrip("/")),
         library_name="transformers",

@@ -10,6 +10,7 @@ from raypipe.report.score_plots import confused_pairs
 
 CONFLICTS, NEAR_COPIES, CUT = 0.01, 0.05, 0.05  # shares of rows from which a hint is given
 CALIBRATION_OFF = 0.05  # expected calibration error whose interval lies above: scores mislead
+CALIBRATION_ROWS = 300  # with fewer test rows it is about that large whatever the model (docs/evaluation.md)
 WIDE = 0.1  # width of the interval of top-1 from which two models are hard to tell apart
 WEAK_F1, WEAK_ROWS = 0.5, 5  # a class below, with so many test rows at least
 NAMED = 3  # classes named in a hint
@@ -114,7 +115,7 @@ def _training(story: Story) -> Iterator[Hint]:
 
 def _calibration(story: Story) -> Iterator[Hint]:
     error = story.metrics["calibration"]["ece_after"]
-    if error["low"] is not None and error["low"] > CALIBRATION_OFF:
+    if story.metrics["rows"] >= CALIBRATION_ROWS and error["low"] > CALIBRATION_OFF:
         yield Hint(
             f"Confidence and accuracy are apart: expected calibration error {_said(error)}. Do not read the scores as "
             "probabilities; more validation rows fit a better temperature.",
@@ -173,9 +174,8 @@ def _interval(story: Story) -> Iterator[Hint]:
 def _reading(story: Story) -> Iterator[Hint]:
     yield Hint("Read the hardest errors: wrong labels and missing classes show there first.", "evaluate")
     dataset = story.run["dataset"]["name"]
-    yield Hint(
-        "Look for wrong labels in the training rows, out of fold.", "", f"raypipe audit --input-hf-dataset {dataset}"
-    )
+    audit = f"raypipe audit --input-hf-dataset {dataset} -o audit/set.jsonl"
+    yield Hint("Look for wrong labels in the dataset, by models that have not seen the rows:", "", audit)
     if story.prepared is not None and story.prepared["removed"].get("near_duplicate"):
         yield Hint(
             f"{story.prepared['removed']['near_duplicate']:,} rows left as near-duplicates: is the threshold right?",

@@ -42,6 +42,8 @@ def tracked(
     is_online = bool(key) and os.environ.get("WANDB_MODE") != "offline"
     with _finished(_start(is_online, folder, key, name=name, group=group, config=dict(config))) as run:
         yield run
+    with contextlib.suppress(OSError):  # copied with the folder it would be a second run of the same id
+        os.unlink(os.path.join(folder, "wandb", "latest-run"))
 
 
 def add_results(
@@ -59,8 +61,7 @@ def add_results(
     shown = [list(cell) for cell in sorted(cells, key=lambda cell: -cell[2])[:most]]
     table = wandb.Table(columns=["Actual", "Predicted", "nPredictions"], data=shown)
     chart = wandb.plot_table(_CONFUSION, table, {c: c for c in table.columns}, {"title": "Confusion on test"})
-    # The arguments of this process, which W&B would record, may hold a token; its machine is not the training's.
-    quiet = {"x_disable_meta": True, "x_disable_stats": True, "reinit": "create_new"}
+    quiet = {"x_disable_meta": True, "x_disable_stats": True}  # this process and machine are not the training's
     with _finished(_start(bool(key), folder, key, quiet, id=run_id, resume="allow")) as run:
         run.log({"test/confusion": chart})
         run.summary.update({f"test/{name}": value for name, value in summary.items() if value is not None})
@@ -69,12 +70,16 @@ def add_results(
 
 @contextlib.contextmanager
 def _finished(run: Any) -> Iterator[Any]:
+    """The run, and its files whole afterwards: ``finish`` returns before W&B's service has written the last of them."""
+    import wandb
+
     try:
         yield run
     except BaseException:
         run.finish(exit_code=1)
         raise
     run.finish()
+    wandb.teardown()
 
 
 def _start(is_online: bool, folder: str, key: str | None, more: Mapping[str, Any] | None = None, **run: Any) -> Any:

@@ -16,7 +16,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from raypipe.errors import ConfigError
 from raypipe.evaluate import baseline, earlier
 from raypipe.evaluate.near_copies import has_near_copy
-from raypipe.hub import Source
+from raypipe.hub import Source, license_of
 from raypipe.pipeline import rows
 from raypipe.splits import Splits, cleaned_at
 
@@ -43,6 +43,20 @@ def test_the_card_says_where_a_dataset_was_cleaned():
     card = render("dataset_card.md", escaped=False, version="0", config=config, analyzer="word n-grams", **values)
     assert cleaned_at(card) == 0.85
     assert cleaned_at("# A dataset of somebody else's") is None
+
+
+@pytest.mark.parametrize(
+    ("card", "found"),
+    [
+        ("---\nlicense: cc-by-4.0\ntags: [a]\n---\n# x", "cc-by-4.0"),
+        ("---\ntags:\n- a\nlicense:\n- 'mit'\n---\n", "mit"),
+        ("---\ntags: [a]\n---\nlicense: mit", None),
+        ("license: mit", None),
+        ("", None),
+    ],
+)
+def test_the_licence_is_that_of_the_cards_yaml(card, found):
+    assert license_of(card) == found
 
 
 @pytest.mark.parametrize(

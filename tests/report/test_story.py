@@ -96,7 +96,13 @@ def story():
         "truncation": {"kind": "head", "max_length": 16, "rows": 900, "rows_cut": 9, "tokens": 99, "tokens_cut": 9},
         "validation": {"steps": 20, "epochs": 2.0, "accuracy": share, "macro_f1": share}
         | {"temperature": 1.5, "log_loss_before": 0.9, "log_loss": 0.8},
-        "workers": {"count": 1, "device": "cpu", "device_name": "CPU, threads: 2", "precision": "fp32"},
+        "workers": {
+            "count": 1,
+            "cpus_each": 2.0,
+            "device": "cpu",
+            "device_name": "CPU, threads: 2",
+            "precision": "fp32",
+        },
         "notices": [],
         "outputs": {"run": "/home/secretive/run"},
         "seed": 42,
@@ -186,7 +192,9 @@ def test_what_is_always_worth_a_look(story):
         f"{matrix.max()} of " in hint and repr(LABELS[true]) in hint and repr(LABELS[wrong]) in hint for hint in found
     )
     assert any("hardest errors" in hint for hint in found)
-    assert "raypipe audit --input-hf-dataset /home/secretive/set" in [hint.command for hint in all_of_them]
+    assert "raypipe audit --input-hf-dataset /home/secretive/set -o audit/set.jsonl" in [
+        hint.command for hint in all_of_them
+    ]
     assert any("is no better than" in hint for hint in found), "tfidf_logreg is right on the same rows here"
 
 

@@ -45,7 +45,9 @@ def test_every_row_once_an_epoch_and_equal_steps_for_all_workers(lengths, step_r
         assert {len(worker) for worker in batches} == {len(steps) * batches[0].accumulation}
         assert all(0 < len(batch) * max(lengths[row] for row in batch) <= budget for step in steps for batch in step)
         for number, step in enumerate(steps):
-            assert batches[0].rows_of_step(epoch * len(steps) + number) == sum(len(batch) for batch in step)
+            rows = [row for batch in step for row in batch]
+            assert batches[0].rows_of_step(epoch * len(steps) + number) == len(rows)
+            assert batches[0].tokens_of_step(epoch * len(steps) + number) == sum(lengths[row] for row in rows)
     if step_rows >= 4 * world * batches[0].accumulation:
         assert len(steps) == -(-len(lengths) // step_rows), "as many steps as the recipe's rows make"
 

@@ -6,7 +6,8 @@ import os
 import pytest
 from wandb_log import read_records
 
-from raypipe.pipeline import tracked
+from raypipe.pipeline import evaluating, tracked
+from raypipe.tokens import Secret
 from raypipe.train import tracking
 
 SECRET = "hf_" + "planted" * 5
@@ -30,8 +31,11 @@ def segments(tmp_path, monkeypatch):
         "classes": dict.fromkeys(LABELS),
         "confusion": [[5, 1, 0], [0, 7, 0], [2, 0, 9]],
     }
-    run = {"id": tracker.id, "offline": tracker.offline}
-    tracked.add_results(str(tmp_path), run, None, metrics)
+    assert tracker.offline
+    summary, cells = evaluating.flat(metrics), tracked._cells(metrics)
+    for name, content in tracked.files_of_results(tracker.id, Secret(None), summary, cells).items():
+        (tmp_path / "wandb" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "wandb" / name).write_bytes(content)
     return tmp_path, [list(read_records(path)) for path in sorted(tmp_path.glob("wandb/offline-run-*/*.wandb"))]
 
 
