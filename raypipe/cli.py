@@ -42,7 +42,7 @@ NOT_TOKENS = ("--token-pattern", "--allow-literal-token", "--no-allow-literal-to
 # Parts of the plan that this version does not have: refused by name, never ignored.
 LATER_COMMANDS = ("sweep", "audit")
 LATER_FLAGS = {
-    "prepare": ("--corrections", "--dry-run"),
+    "prepare": ("--dry-run",),
     "train": ("--attention", "--dry-run"),
     "evaluate": ("--precision", "--dry-run"),
     "run": ("--dry-run",),

@@ -122,6 +122,9 @@ class PrepareConfig(CommonConfig):
     """Labels whose rows leave."""
     label_map: str | None = None
     """CSV file with the columns old,new: labels to rename before anything else."""
+    corrections: str | None = None
+    """CSV or JSONL file of rows with another label, or that leave: id or text, and label or drop; or a suspects file
+    of `raypipe audit` with its field correction filled in (a label, or drop). After --label-map."""
     min_class_rows: int = 1
     """Rows that a class needs to stay."""
     reduce_majority_to: float = 1.0

@@ -24,6 +24,8 @@ def prepare_table(report: dict[str, Any]) -> None:
     """Rows in, removed by reason, and kept."""
     rows = [["rows in", f"{report['rows_in']:,}"]]
     rows += [[f"  {reason}", f"-{count:,}"] for reason, count in report["removed"].items()]
+    if report["corrections"]:
+        rows += [["given another label by --corrections", f"{report['corrections']['rows_relabelled']:,}"]]
     rows += [[f"kept ({split})", f"{report['splits'][split]:,}"] for split in ("train", "test")]
     if report["previous"]:
         for split in ("train", "test"):
