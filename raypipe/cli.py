@@ -33,6 +33,7 @@ COMMANDS = {
     "evaluate": Command("EvaluateConfig", "raypipe.pipeline:evaluate", "evaluate", "score a model on labelled text"),
     "run": Command("RunConfig", "raypipe.pipeline:run", None, "prepare, train and evaluate from one TOML file"),
     "predict": Command("PredictConfig", "raypipe.pipeline:predict", None, "label new text"),
+    "audit": Command("AuditConfig", "raypipe.pipeline:audit", None, "list rows whose label is suspect"),
     "demo": Command("DemoConfig", "raypipe.demo:demo", None, "the whole road, offline on the CPU"),
     "doctor": Command("DoctorConfig", "raypipe.doctor:doctor", None, "what this machine can do, and what is missing"),
 }
@@ -40,7 +41,7 @@ COMMANDS = {
 NOT_TOKENS = ("--token-pattern", "--allow-literal-token", "--no-allow-literal-token")  # flags that only sound like one
 
 # Parts of the plan that this version does not have: refused by name, never ignored.
-LATER_COMMANDS = ("sweep", "audit")
+LATER_COMMANDS = ("sweep",)
 LATER_FLAGS = {
     "prepare": ("--dry-run",),
     "train": ("--attention", "--dry-run"),
@@ -49,6 +50,7 @@ LATER_FLAGS = {
     "doctor": ("--cluster", "--config"),
     "demo": ("--config",),
     "predict": ("--resume", "--config"),
+    "audit": ("--config",),
 }
 
 
