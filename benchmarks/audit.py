@@ -48,6 +48,10 @@ def judge(text: list[str], label: np.ndarray) -> tuple[Judged, dict[str, Any]]:
     return judged, measured
 
 
+def top_tenth(rows: np.ndarray, score: np.ndarray) -> np.ndarray:
+    return rows[np.argsort(score, kind="stable")[: round(TOP * len(rows))]]
+
+
 def found(text: list[str], right: np.ndarray, wrong_label: np.ndarray, kind: str, seed: int) -> dict[str, Any]:
     """An audit of the labels with one in twenty replaced by its ``wrong_label``."""
     is_wrong = np.zeros(len(text), bool)
@@ -55,9 +59,10 @@ def found(text: list[str], right: np.ndarray, wrong_label: np.ndarray, kind: str
     label = np.where(is_wrong, wrong_label, right)
     judged, measured = judge(text, label)
     known = np.flatnonzero(judged.fit.other >= 0)
-    margin = label_quality.margin(judged.fit.p_label[known], judged.fit.p_other[known])
-    order = known[np.argsort(margin, kind="stable")]
-    top, confident = order[: round(TOP * len(order))], label_quality.is_confident(judged.fit, label)
+    p_label, p_other = judged.fit.p_label[known], judged.fit.p_other[known]
+    margin = label_quality.margin(p_label, p_other)
+    others = {"self_confidence": p_label, "normalized_margin": p_label - p_other}
+    top, confident = top_tenth(known, margin), label_quality.is_confident(judged.fit, label)
     return {
         "wrong_labels": kind,
         "seed": seed,
@@ -65,6 +70,13 @@ def found(text: list[str], right: np.ndarray, wrong_label: np.ndarray, kind: str
         "in_top_tenth": int(is_wrong[top].sum()),
         "share_in_top_tenth": wilson(int(is_wrong[top].sum()), int(is_wrong.sum()))._asdict(),
         "average_precision": round(float(average_precision_score(is_wrong[known], -margin)), 4),
+        "by_other_scores": {
+            name: {
+                "in_top_tenth": int(is_wrong[top_tenth(known, score)].sum()),
+                "average_precision": round(float(average_precision_score(is_wrong[known], -score)), 4),
+            }
+            for name, score in others.items()
+        },
         "confident_and_wrong": int((confident & is_wrong).sum()),
         **measured,
     }
