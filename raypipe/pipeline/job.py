@@ -30,7 +30,10 @@ class Job:
         self.renames = labels.read_label_map(config.label_map)
         self.corrections = corrections.read_corrections(config.corrections)
         made = (*out.paths().values(), self._work_root())
+        decided = storage.absolute(config.corrections) if config.corrections is not None else None
         for path in (storage.join(self.source, name) for name in self.files):
+            if path == decided:
+                raise ConfigError(f"--corrections {path} is one of the input files", "a file apart", "a narrower -f")
             if any(path == place or path.startswith(f"{place}/") for place in made):
                 raise ConfigError(
                     f"the output would replace {path}, one of the input files",

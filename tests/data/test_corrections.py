@@ -99,6 +99,9 @@ def test_a_suspects_file_is_used_as_it_is(prepare_rows, tmp_path):
     with_drop = [*ROWS[:18], {"text": "one more of these", "label": "drop"}]
     with pytest.raises(DataError, match="'drop' is a label too"):
         prepare_rows(with_drop, corrections=str(path))
+    write_jsonl(tmp_path / "in/s.jsonl", SUSPECTS)
+    with pytest.raises(ConfigError, match="is one of the input files"):
+        prepare_rows(corrections=str(tmp_path / "in/s.jsonl"), input_filename="*.jsonl")
 
 
 @pytest.mark.parametrize(
