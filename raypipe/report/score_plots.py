@@ -11,7 +11,7 @@ from raypipe.report.plots import BLUE, GREEN, GRID, ORANGE, as_svg, axes_of
 CONFUSED = 24  # classes of the heat map: as many as can be read
 CURVE_POINTS = 400  # of the coverage curve, whatever the number of rows
 DARK = "#a34a00"  # numbers on a pale blue
-MARGIN_BINS = 60  # of the histogram of an audit
+MARGIN_BINS = 60  # of the histogram of an audit, or one more
 MARKED = (0.5, 0.8, 0.9, 0.95)  # confidences marked on it
 
 
@@ -156,8 +156,9 @@ def _middle(label: str, width: int = 30) -> str:
 def margins(margin: np.ndarray) -> Markup:
     """How many rows have which margin; below 0 another label is likelier."""
     figure, axes = axes_of(7.5, 2.6)
-    edges = np.linspace(min(margin.min(), -1.0), max(margin.max(), 1.0), MARGIN_BINS)
-    edges = np.unique(np.append(edges, 0.0))  # no bin on both sides of 0
+    low, high = min(margin.min(), -1.0), max(margin.max(), 1.0)
+    width = (high - low) / MARGIN_BINS
+    edges = width * np.arange(np.floor(low / width), np.ceil(high / width) + 1)  # so that 0 is one of them
     counts = np.histogram(margin, edges)[0]
     left = edges[1:] <= 0
     for side, colour, name in (
