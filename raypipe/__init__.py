@@ -14,6 +14,7 @@ _HOMES = {
     "TrainConfig": "raypipe.config",
     "EvaluateConfig": "raypipe.config",
     "PredictConfig": "raypipe.config",
+    "AuditConfig": "raypipe.config",
     "RunConfig": "raypipe.config",
     "SweepConfig": "raypipe.config",
     "RaypipeError": "raypipe.errors",

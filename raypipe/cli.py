@@ -34,6 +34,7 @@ COMMANDS = {
     "sweep": Command("SweepConfig", "raypipe.pipeline:sweep", "sweep", "find the learning rate on a validation share"),
     "run": Command("RunConfig", "raypipe.pipeline:run", None, "prepare, train and evaluate from one TOML file"),
     "predict": Command("PredictConfig", "raypipe.pipeline:predict", None, "label new text"),
+    "audit": Command("AuditConfig", "raypipe.pipeline:audit", None, "list rows whose label is suspect"),
     "demo": Command("DemoConfig", "raypipe.demo:demo", None, "the whole road, offline on the CPU"),
     "doctor": Command("DoctorConfig", "raypipe.doctor:doctor", None, "what this machine can do, and what is missing"),
 }
@@ -41,9 +42,8 @@ COMMANDS = {
 NOT_TOKENS = ("--token-pattern", "--allow-literal-token", "--no-allow-literal-token")  # flags that only sound like one
 
 # Parts of the plan that this version does not have: refused by name, never ignored.
-LATER_COMMANDS = ("audit",)
 LATER_FLAGS = {
-    "prepare": ("--corrections", "--dry-run"),
+    "prepare": ("--dry-run",),
     "train": ("--dry-run",),
     "evaluate": ("--precision", "--dry-run"),
     "sweep": ("--dry-run",),
@@ -51,6 +51,7 @@ LATER_FLAGS = {
     "doctor": ("--config",),
     "demo": ("--config",),
     "predict": ("--resume", "--config"),
+    "audit": ("--config",),
 }
 
 
@@ -128,8 +129,6 @@ def parse(name: str, words: Sequence[str], help_to: IO[str] | None = None) -> An
 
 def refuse_later(name: str, words: Sequence[str]) -> None:
     """Refuse what a later version brings. Raises ConfigError."""
-    if name in LATER_COMMANDS:
-        raise ConfigError(f"raypipe {__version__} has no command {name!r}", f"one of {', '.join(COMMANDS)}")
     for word in words:
         flag = word.split("=")[0].replace("_", "-")
         if flag in LATER_FLAGS.get(name, ()):
@@ -145,7 +144,7 @@ def _command_of(words: list[str]) -> str:
     if words[0] in ("-V", "--version"):
         print(f"raypipe {__version__}")
         sys.exit(0)
-    if words[0] not in COMMANDS and words[0] not in LATER_COMMANDS:
+    if words[0] not in COMMANDS:
         import difflib
 
         close = difflib.get_close_matches(words[0], COMMANDS, n=1)

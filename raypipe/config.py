@@ -123,6 +123,9 @@ class PrepareConfig(CommonConfig):
     """Labels whose rows leave."""
     label_map: str | None = None
     """CSV file with the columns old,new: labels to rename before anything else."""
+    corrections: str | None = None
+    """CSV or JSONL file of rows with another label, or that leave: id or text, and label or drop; or a suspects file
+    of `raypipe audit` with its field correction filled in (a label, or drop). After --label-map."""
     min_class_rows: int = 1
     """Rows that a class needs to stay."""
     reduce_majority_to: float = 1.0
@@ -428,13 +431,7 @@ class EvaluateConfig(ScoringConfig):
 
     def validate(self) -> None:
         super().validate()
-        local = bool(self.input_dir and self.filename)
-        both = bool(self.input_hf_dataset and (self.input_dir or self.filename))
-        require(
-            local != bool(self.input_hf_dataset) and not both,
-            "not exactly one source of rows",
-            "--input-hf-dataset, or --input-dir with --filename",
-        )
+        one_source(self.input_hf_dataset, self.input_dir, self.filename)
         require(self.text != self.subject_column, f"--text and --subject-column both {self.text!r}", "two columns")
         require(
             self.output_classify_file.endswith(".jsonl"),
@@ -461,6 +458,54 @@ class PredictConfig(ScoringConfig):
             f"--output {self.output!r}",
             "a name that ends in .jsonl",
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditConfig(CommonConfig):
+    """List the rows whose label is suspect, by a model that has not seen them; nothing is changed."""
+
+    input_hf_dataset: str | None = None
+    """Dataset repository (user/name[@revision]) or folder with train.csv and test.csv."""
+    split: Literal["all", "train", "test"] = "all"
+    """Which rows of the dataset are audited; each is judged by models of others among these."""
+    input_dir: str | None = None
+    """Folder of local files to audit instead."""
+    filename: str | None = None
+    """The local file (.jsonl, .jsonl.gz, .csv, .parquet) or glob."""
+    output_filename: Annotated[str, arg(aliases=["-o"])]
+    """DIR/NAME.jsonl; the outputs are DIR/NAME_suspects.jsonl, DIR/NAME_audit.json and DIR/NAME_audit.html."""
+    text: str = "text"
+    """Column that holds the text."""
+    subject_column: str = "label"
+    """Column that holds the label."""
+    hf_access_token: HfToken = secret()
+    """Hugging Face token; HF_TOKEN or the Hub's own store serve without it."""
+    folds: int = 5
+    """Parts of the rows, stratified by label; each is judged by a model of all others (at least 2)."""
+    near_copy_threshold: float = 0.9
+    """TF-IDF cosine (0 < t <= 1) from which a row is kept out of the model that judges its near-copy, whose label may
+    be wrong in the same way."""
+    top_share: float = 1.0
+    """Share (0 < s <= 1) of the judged rows, most suspect first, that the suspects file lists."""
+
+    def validate(self) -> None:
+        super().validate()
+        one_source(self.input_hf_dataset, self.input_dir, self.filename)
+        require(
+            self.split == "all" or self.input_hf_dataset is not None,
+            f"--split {self.split} without --input-hf-dataset",
+            "a dataset with splits",
+        )
+        require(self.text != self.subject_column, f"--text and --subject-column both {self.text!r}", "two columns")
+        require(
+            self.output_filename.endswith(".jsonl"),
+            f"--output-filename {self.output_filename!r}",
+            "a name that ends in .jsonl",
+            f"-o {self.output_filename}.jsonl",
+        )
+        require(self.folds >= 2, f"--folds {self.folds}", "at least 2")
+        fraction(self.near_copy_threshold, "--near-copy-threshold", one_allowed=True)
+        fraction(self.top_share, "--top-share", one_allowed=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -515,6 +560,16 @@ def require(holds: bool, got: str, expected: str, remedy: str = "") -> None:
     """Raise ConfigError unless the condition holds."""
     if not holds:
         raise ConfigError(got, expected, remedy)
+
+
+def one_source(dataset: str | None, folder: str | None, filename: str | None) -> None:
+    """Raise ConfigError unless rows come from a dataset, or from local files."""
+    local, both = bool(folder and filename), bool(dataset and (folder or filename))
+    require(
+        local != bool(dataset) and not both,
+        "not exactly one source of rows",
+        "--input-hf-dataset, or --input-dir with --filename",
+    )
 
 
 def fraction(value: float, flag: str, one_allowed: bool = False) -> None:

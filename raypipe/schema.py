@@ -10,6 +10,7 @@ BAD_JSON = "bad_json"
 MISSING_TEXT = "missing_text"
 MISSING_LABEL = "missing_label"
 EMPTY_TEXT = "empty_text"
+CORRECTION = "correction"
 FILTERED_LABEL = "filtered_label"
 RARE_LABEL = "rare_label"
 DECONTAMINATED = "decontaminated"
@@ -23,6 +24,7 @@ REASONS = (
     MISSING_TEXT,
     MISSING_LABEL,
     EMPTY_TEXT,
+    CORRECTION,
     FILTERED_LABEL,
     RARE_LABEL,
     DECONTAMINATED,

@@ -11,6 +11,7 @@ from raypipe import toml
 from raypipe.cli import COMMANDS, parse
 from raypipe.config import (
     RUN_CONTROL,
+    AuditConfig,
     CommonConfig,
     DemoConfig,
     DoctorConfig,
@@ -33,6 +34,7 @@ LEAST: dict[type[CommonConfig], dict[str, Any]] = {
     TrainConfig: {"input_hf_dataset": "user/data"},
     EvaluateConfig: {"model": "m", "input_hf_dataset": "user/data", "output_classify_file": "p.jsonl"},
     PredictConfig: {"model": "m"},
+    AuditConfig: {"input_hf_dataset": "user/data", "output_filename": "out/a.jsonl"},
     RunConfig: {"config": "a.toml"},
     DemoConfig: {},
     DoctorConfig: {},
@@ -132,6 +134,17 @@ REFUSED = [
         "--output-classify-file 'p.json'",
         "a name that ends in .jsonl",
     ),
+    (AuditConfig, {"input_dir": "d", "filename": "f"}, "not exactly one source of rows", "--input-hf-dataset, or"),
+    (
+        AuditConfig,
+        {"input_hf_dataset": None, "input_dir": "d", "filename": "f", "split": "test"},
+        "--split test without --input-hf-dataset",
+        "a dataset with splits",
+    ),
+    (AuditConfig, {"folds": 1}, "--folds 1", "at least 2"),
+    (AuditConfig, {"near_copy_threshold": 0.0}, "--near-copy-threshold 0.0", "a number > 0 and <= 1"),
+    (AuditConfig, {"top_share": 1.1}, "--top-share 1.1", "a number > 0 and <= 1"),
+    (AuditConfig, {"output_filename": "x"}, "--output-filename 'x'", "a name that ends in .jsonl"),
     (RunConfig, {"config": None}, "no --config", "a TOML file with [prepare] and [train]"),
     (DemoConfig, {"rows": 499}, "--rows 499", "500 to 100000"),
     (DemoConfig, {"rows": 100_001}, "--rows 100001", "500 to 100000"),
@@ -223,7 +236,7 @@ def test_the_fields_that_the_hash_ignores_are_those_of_where_and_how() -> None:
     assert (common - {"seed"}) | where | push | {"block_rows", "explore_max_pairs"} | keeping == RUN_CONTROL
 
 
-@pytest.mark.parametrize("kind", [PrepareConfig, TrainConfig, EvaluateConfig, PredictConfig])
+@pytest.mark.parametrize("kind", [PrepareConfig, TrainConfig, EvaluateConfig, PredictConfig, AuditConfig])
 def test_no_secret_is_shown(kind: type[CommonConfig]) -> None:
     secrets = {f.name: TOKEN for f in dataclasses.fields(kind) if f.name.endswith("_access_token")}
     assert "hf_access_token" in secrets

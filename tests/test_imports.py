@@ -217,7 +217,7 @@ def test_flags_of_a_later_version_are_refused(command: str, flag: str, capfd: py
         assert f"has no {flag};" in err and f"leave {flag} out" in err
 
 
-@pytest.mark.parametrize("name", ["sweep", "audit"])
+@pytest.mark.parametrize("name", ["sweep"])
 def test_jobs_of_a_later_version_are_refused(name: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(

@@ -37,9 +37,16 @@ def read_label_map(path: str | None) -> dict[str, str]:
     return renames
 
 
-def filter_labels(table: Table, renames: dict[str, str], config: PrepareConfig) -> None:
-    """Apply the label map, the label filter and the rare-label rule, in this order. Raises DataError."""
-    _rename(table, renames)
+def rename(table: Table, renames: dict[str, str]) -> None:
+    """Apply the label map: one step, no chains."""
+    for label in sorted(set(renames) - set(table.names)):
+        say(f"warning: the label {label!r} of --label-map never occurs {nearest(label, table.names)}".rstrip())
+    table.rename([renames.get(name, name) for name in table.names])
+    table.raw_label = table.label.copy()
+
+
+def filter_labels(table: Table, config: PrepareConfig) -> None:
+    """Apply the label filter and the rare-label rule, in this order. Raises DataError."""
     unwanted = {label.strip() for label in config.labels_to_filter}
     occurring = [name for name, size in zip(table.names, table.class_sizes(table.alive), strict=True) if size]
     for label in sorted(unwanted - set(occurring)):
@@ -57,14 +64,3 @@ def filter_labels(table: Table, renames: dict[str, str], config: PrepareConfig) 
             "at least 2 classes",
             "check --subject, --labels-to-filter and --min-class-rows",
         )
-
-
-def _rename(table: Table, renames: dict[str, str]) -> None:
-    for label in sorted(set(renames) - set(table.names)):
-        say(f"warning: the label {label!r} of --label-map never occurs {nearest(label, table.names)}".rstrip())
-    renamed = [renames.get(name, name) for name in table.names]
-    table.names = sorted(set(renamed) | set(table.names))
-    place = {name: code for code, name in enumerate(table.names)}
-    new_code = np.array([*(place[name] for name in renamed), -1])
-    table.label = new_code[table.label]
-    table.raw_label = table.label.copy()

@@ -88,7 +88,7 @@ def from_values(value: dict[str, Any], line: int, text_column: str, label_column
     With ``label_column`` None labels are not asked for; a missing one is then no reason to leave.
     """
     text = value.get(text_column)
-    label, label_detail = _label(value.get(label_column)) if label_column else ("", "")
+    label, label_detail = label_text(value.get(label_column)) if label_column else ("", "")
     reason = detail = ""
     if not isinstance(text, str) or isinstance(text, _Number):
         reason, detail = schema.MISSING_TEXT, "" if text is None else f"text is {_article(_kind(text))}"
@@ -136,7 +136,7 @@ def _joined(cells: list[str]) -> bytes:
     return buffer.getvalue().encode(errors="surrogateescape")
 
 
-def _label(value: Any) -> tuple[str, str]:
+def label_text(value: Any) -> tuple[str, str]:
     """The label's text, and why there is none."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):  # JSON has no NaN and no Infinity
         return "", ""

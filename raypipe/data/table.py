@@ -1,6 +1,7 @@
 """The driver's view of all rows: numbers and decisions, never texts."""
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,7 +44,7 @@ class Table:
     order: np.ndarray  # (rows,) int64
     names: list[str]  # label texts
     label: np.ndarray  # (rows,) codes into names, -1 where there is none
-    raw_label: np.ndarray  # (rows,) the same after the label map, before conflicts are settled
+    raw_label: np.ndarray  # (rows,) the same after the label map and --corrections, before conflicts are settled
     key_high: np.ndarray  # (rows,) int64
     key_low: np.ndarray  # (rows,) int64
     letters: np.ndarray  # (rows,) int64
@@ -51,6 +52,7 @@ class Table:
     reason: np.ndarray  # (rows,) int8, _STAYS or a place in schema.REASONS
     columns: list[str]  # every column that occurs in the input
     ingest_details: list[str]  # what the reader said of unusable rows
+    corrections: dict[str, Any] | None = None  # what --corrections did, for the report
     relabelled: int = 0  # kept rows that took the majority label of their duplicates
     witness: np.ndarray = field(init=False)  # (rows,) row number of the witness, -1 where none
     similarity: np.ndarray = field(init=False)  # (rows,) nan where none
@@ -113,6 +115,13 @@ class Table:
         self.reason[rows] = _REASON_CODE[reason]
         self.side[rows] = REMOVED
 
+    def rename(self, renamed: Sequence[str], more: Iterable[str] = ()) -> dict[str, int]:
+        """Give the labels, in the order of ``names``, new texts beside ``more`` texts; returns each text's code."""
+        self.names = sorted({*self.names, *renamed, *more})
+        code = {name: place for place, name in enumerate(self.names)}
+        self.label = np.array([*(code[name] for name in renamed), -1])[self.label]
+        return code
+
     def row_id(self, row: int) -> str:
         return row_id(self.files, int(self.order[row]))
 
@@ -120,7 +129,7 @@ class Table:
         return np.bincount(self.label[rows], minlength=len(self.names))
 
     def raw_class_sizes(self) -> np.ndarray:
-        """Rows of each class as they came in, after the label map."""
+        """Rows of each class as they came in, after the label map and --corrections."""
         return np.bincount(self.raw_label[self.raw_label >= 0], minlength=len(self.names))
 
     def extra_columns_without(self, *used: str) -> list[str]:

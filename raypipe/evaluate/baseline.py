@@ -26,26 +26,32 @@ def baselines(
 
     ``train_label`` holds codes  # (rows,).
     """
+    codes, counts = np.unique(train_label, return_counts=True)
+    frequent = codes[np.argsort(-counts, kind="stable")][:kept]
+    ranked = {"majority": np.tile(frequent, (len(test_text), 1))}
+    model = fitted(train_text, train_label, seed)
+    if model is not None:
+        scores = model.predict_proba(test_text)
+        ranked["tfidf_logreg"] = model.classes_[np.argsort(-scores, axis=1, kind="stable")[:, :kept]]
+    return ranked
+
+
+def fitted(text: list[str], label: np.ndarray, seed: int) -> Any | None:
+    """The TF-IDF with logistic regression, fitted; None where there is nothing to learn: one class, or no word."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    codes, counts = np.unique(train_label, return_counts=True)
-    frequent = codes[np.argsort(-counts, kind="stable")][:kept]
-    ranked = {"majority": np.tile(frequent, (len(test_text), 1))}
-    if len(codes) < 2:
-        return ranked
+    if len(np.unique(label)) < 2:
+        return None
     vectorizer = TfidfVectorizer(ngram_range=NGRAMS, sublinear_tf=True)
-    model: Any = make_pipeline(vectorizer, LogisticRegression(C=STRENGTH, max_iter=ROUNDS, random_state=seed))
+    model = make_pipeline(vectorizer, LogisticRegression(C=STRENGTH, max_iter=ROUNDS, random_state=seed))
     try:
-        model.fit(train_text, train_label)
+        return model.fit(text, label)
     except ValueError as error:
-        if "empty vocabulary" in str(error):  # no word in any text: there is nothing to learn from
-            return ranked
+        if "empty vocabulary" in str(error):
+            return None
         raise
-    scores = model.predict_proba(test_text)
-    ranked["tfidf_logreg"] = model.classes_[np.argsort(-scores, axis=1, kind="stable")[:, :kept]]
-    return ranked
 
 
 def cache_path(fingerprint: str, seed: int, kept: int) -> str:

@@ -34,6 +34,7 @@ def report(job: Job, table: Any, facts: dict[str, Any]) -> dict[str, Any]:
         "classes": classes,
         "notices": _notices(table, classes, facts, job.config) + previous.notices(job.earlier, facts["previous"]),
         **facts,
+        "corrections": table.corrections,
         "relabelled_by_majority": table.relabelled,
         "extra_columns": table.extra_columns_without(job.config.text, job.config.subject),
         "published": None,
@@ -58,6 +59,7 @@ def _notices(table: Any, classes: dict[str, dict[str, int]], facts: dict[str, An
     """What a reader of the report should know beside the numbers."""
     single = [name for name, c in classes.items() if c[TRAIN] == 1 and c[TEST] == 0]
     gone = [name for name, c in classes.items() if c[TRAIN] + c[TEST] == 0]
+    corrections = table.corrections or {}
     lists = sum("multi-label" in detail for detail in table.ingest_details)
     notices = {
         "more than a tenth of the letters belong to scripts without spaces, so --analyzer auto took "
@@ -68,6 +70,7 @@ def _notices(table: Any, classes: dict[str, dict[str, int]], facts: dict[str, An
             "rows_without_features"
         ],
         f"{lists} rows have a list of labels; multi-label input is not supported": lists,
+        f"{corrections.get('without_rows')} corrections match no row": corrections.get("without_rows"),
         f"{table.relabelled} kept rows took the majority label of their duplicates": table.relabelled,
     }
     return [text for text, holds in notices.items() if holds] + _contrast_notices(facts)

@@ -21,7 +21,9 @@ def explore(config: PrepareConfig) -> StageResult:
     from raypipe.report import console
 
     config.validate()
-    storage.check_reachable(config.input_dir, config.output_filename, config.label_map, config.decontaminate)
+    storage.check_reachable(
+        config.input_dir, config.output_filename, config.label_map, config.corrections, config.decontaminate
+    )
     out = _Outputs(config.output_filename)
     job = Job(config, out)
     finished = None if job.unfinished() else finished_output(out.mark, config, list(out.paths().values()))

@@ -21,15 +21,19 @@ class Job:
     """One run of the stages; made on the driver, with everything refused at the door that can be."""
 
     def __init__(self, config: PrepareConfig, out: Any) -> None:
-        from raypipe.data import ingest, labels, previous
+        from raypipe.data import corrections, ingest, labels, previous
 
         self.config, self.out, self.clock = config, out, Clock()
         self.source = storage.absolute(config.input_dir)
         self.files = ingest.find(self.source, config.input_filename)
         ingest.peek(self.source, self.files, config.text, config.subject)
         self.renames = labels.read_label_map(config.label_map)
+        self.corrections = corrections.read_corrections(config.corrections)
         made = (*out.paths().values(), self._work_root())
+        decided = storage.absolute(config.corrections) if config.corrections is not None else None
         for path in (storage.join(self.source, name) for name in self.files):
+            if path == decided:
+                raise ConfigError(f"--corrections {path} is one of the input files", "a file apart", "a narrower -f")
             if any(path == place or path.startswith(f"{place}/") for place in made):
                 raise ConfigError(
                     f"the output would replace {path}, one of the input files",
@@ -49,8 +53,9 @@ class Job:
         from raypipe.data import ingest
 
         sums = ingest.checksums(self.source, self.files)
-        if self.config.label_map is not None:
-            sums[f"--label-map {os.path.basename(self.config.label_map)}"] = storage.sha256(self.config.label_map)
+        for flag, path in (("--label-map", self.config.label_map), ("--corrections", self.config.corrections)):
+            if path is not None:
+                sums[f"{flag} {os.path.basename(path)}"] = storage.sha256(path)
         if self.decontaminated is not None:
             sums |= {f"--decontaminate {name}": s for name, s in ingest.checksums(*self.decontaminated).items()}
         if self.earlier is not None:
@@ -113,7 +118,7 @@ class Job:
 
     def vectorised(self, work: Any) -> tuple[Any, Any]:
         """The stages from ingest to decontamination: the table of all rows, and the vectors of those left."""
-        from raypipe.data import decontaminate, ingest, labels, vectorise
+        from raypipe.data import corrections, decontaminate, ingest, labels, vectorise
         from raypipe.data.table import Table
 
         config, clock = self.config, self.clock
@@ -123,7 +128,10 @@ class Job:
             _refuse_bad_input(table, config.max_bad_fraction)
             say(f"{len(table.order):,} rows read, {len(table.alive):,} of them usable")
         with clock("labels"):
-            labels.filter_labels(table, self.renames, config)
+            labels.rename(table, self.renames)
+            if config.corrections is not None:
+                corrections.correct(table, self.corrections)
+            labels.filter_labels(table, config)
         with clock("vectorise"):
             analyzer = vectorise.choose_analyzer(table, config)
             vectors = vectorise.vectorise(table, analyzer, config.similarity_threshold, config.block_rows, work)

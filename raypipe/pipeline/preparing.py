@@ -27,7 +27,9 @@ def prepare(config: PrepareConfig) -> StageResult:
 
         return explore(config)
     token = hf_token(config)
-    storage.check_reachable(config.input_dir, config.output_filename, config.label_map, config.decontaminate)
+    storage.check_reachable(
+        config.input_dir, config.output_filename, config.label_map, config.corrections, config.decontaminate
+    )
     out = _Outputs(config.output_filename)
     outputs = out.paths()
     target = publishing.at_the_door(config, outputs["dataset"], token)

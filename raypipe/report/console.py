@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+PAIRS = 5  # pairs of labels that an audit shows
 WIDTH = 80  # columns that every table fits, also where standard error is a file
 
 
@@ -26,6 +27,8 @@ def prepare_table(report: dict[str, Any]) -> None:
     """Rows in, removed by reason, and kept."""
     rows = [["rows in", f"{report['rows_in']:,}"]]
     rows += [[f"  {reason}", f"-{count:,}"] for reason, count in report["removed"].items()]
+    if report["corrections"]:
+        rows += [["given another label by --corrections", f"{report['corrections']['rows_relabelled']:,}"]]
     rows += [[f"kept ({split})", f"{report['splits'][split]:,}"] for split in ("train", "test")]
     if report["previous"]:
         for split in ("train", "test"):
@@ -76,6 +79,22 @@ def scores_table(metrics: dict[str, Any]) -> None:
         rows = [[key, *(_cell(scores[key]) for scores in columns.values())] for key in keys]
         _show(title, ["", *columns], rows)
     _show("model", ["", "value", "rows"], [*_further(metrics), *_comparisons(metrics)])
+
+
+def audit_table(report: dict[str, Any]) -> None:
+    """What was judged, how many labels are suspect, and the most frequent pairs of labels."""
+    counts = report["counts"]
+    right = counts["judged"] - counts["suspects"]
+    rows = [
+        ["judged", f"{counts['judged']:,}", ""],
+        ["cannot be judged", f"{counts['rows'] - counts['judged']:,}", ""],
+        ["given the label by the baseline too", f"{right:,}", _cell(report["accuracy"])],
+        ["  by always the largest class", "", _cell(report["majority_accuracy"])],
+        ["suspects", f"{counts['suspects']:,}", ""],
+        ["  of these confident", f"{counts['confident_suspects']:,}", _cell(report["confident_share"])],
+    ]
+    rows += [[f"  {p['label']} / {p['suggested_label']}", f"{p['rows']:,}", ""] for p in report["pairs"][:PAIRS]]
+    _show("audit", ["", "rows", "share (95 % interval)"], rows)
 
 
 def _further(metrics: dict[str, Any]) -> list[list[str]]:

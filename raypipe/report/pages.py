@@ -12,6 +12,7 @@ from raypipe.report.hints import Story
 
 CLASSES_DRAWN = 30  # classes from which on a plot of all sizes stands above the table with its bars
 CONFLICTS_DRAWN = 4  # pairs of labels from which on a heat map says more than the table
+SUSPECTS_SHOWN = 100  # most suspect rows of an audit, with their texts
 PAIRS_SHOWN = 25  # most frequent errors, as a list below the heat map
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -188,6 +189,21 @@ def _differences(metrics: dict[str, Any]) -> list[dict[str, Any]]:
             {"name": other["with"], "top1": other["top1"], "less": other["model_less_it"], "p": other["mcnemar_p"]}
         )
     return found
+
+
+def audit_page(report: dict[str, Any], ranked: Any) -> str:
+    """The page of an audit; ``ranked`` is the frame of all judged rows, with texts, most suspect first."""
+    classes = sorted(report["classes"].items(), key=lambda item: (-item[1]["suspects"], item[0]))
+    return render(
+        "audit.html",
+        title="audit",
+        report=report,
+        command=command_line(),
+        margins=score_plots.margins(ranked["margin"].to_numpy()) if len(ranked) else None,
+        classes=dict(classes),
+        pairs=report["pairs"][:PAIRS_SHOWN],
+        suspects=ranked[:SUSPECTS_SHOWN].to_dict("records"),
+    )
 
 
 def index_page(story: Story, links: dict[str, str], seconds: dict[str, float], command: str, toml: str) -> str:

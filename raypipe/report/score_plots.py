@@ -11,6 +11,7 @@ from raypipe.report.plots import BLUE, GREEN, GRID, ORANGE, as_svg, axes_of
 CONFUSED = 24  # classes of the heat map: as many as can be read
 CURVE_POINTS = 400  # of the coverage curve, whatever the number of rows
 DARK = "#a34a00"  # numbers on a pale blue
+MARGIN_BINS = 60  # of the histogram of an audit, or one more
 MARKED = (0.5, 0.8, 0.9, 0.95)  # confidences marked on it
 
 
@@ -150,3 +151,22 @@ def _middle(label: str, width: int = 30) -> str:
         return clean
     half = (width - 1) // 2
     return f"{clean[: width - 1 - half]}…{clean[-half:]}"
+
+
+def margins(margin: np.ndarray) -> Markup:
+    """How many rows have which margin; below 0 another label is likelier."""
+    figure, axes = axes_of(7.5, 2.6)
+    low, high = min(margin.min(), -1.0), max(margin.max(), 1.0)
+    width = (high - low) / MARGIN_BINS
+    edges = width * np.arange(np.floor(low / width), np.ceil(high / width) + 1)  # so that 0 is one of them
+    counts = np.histogram(margin, edges)[0]
+    left = edges[1:] <= 0
+    for side, colour, name in (
+        (left, ORANGE, "another label is likelier"),
+        (~left, BLUE, "the label is the likeliest"),
+    ):
+        axes.bar(edges[:-1][side], counts[side], np.diff(edges)[side], align="edge", color=colour, label=name)
+    axes.set_xlabel("margin: log-odds of the label against the likeliest other")
+    axes.set_ylabel("rows")
+    axes.legend(frameon=False)
+    return as_svg(figure)
