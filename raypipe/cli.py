@@ -44,11 +44,11 @@ LATER_COMMANDS = ("sweep", "audit")
 LATER_FLAGS = {
     "prepare": ("--corrections", "--dry-run"),
     "train": ("--attention", "--dry-run"),
-    "evaluate": ("--precision", "--dry-run"),
+    "evaluate": ("--dry-run",),
     "run": ("--dry-run",),
     "doctor": ("--cluster", "--config"),
     "demo": ("--config",),
-    "predict": ("--resume", "--config"),
+    "predict": ("--config",),
 }
 
 
