@@ -45,12 +45,12 @@ NOT_TOKENS = ("--token-pattern", "--allow-literal-token", "--no-allow-literal-to
 LATER_FLAGS = {
     "prepare": ("--dry-run",),
     "train": ("--dry-run",),
-    "evaluate": ("--precision", "--dry-run"),
+    "evaluate": ("--dry-run",),
     "sweep": ("--dry-run",),
     "run": ("--dry-run",),
     "doctor": ("--config",),
     "demo": ("--config",),
-    "predict": ("--resume", "--config"),
+    "predict": ("--config",),
     "audit": ("--config",),
 }
 

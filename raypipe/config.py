@@ -222,10 +222,14 @@ class ScoringConfig(CommonConfig):
     """Hugging Face token; HF_TOKEN or the Hub's own store serve without it."""
     max_length: int = 512
     """Tokens of a row beyond which it is cut (8 to 512)."""
-    eval_batch_size: int = 1024
-    """Rows in flight per evaluation actor; inside, rows of like length share a batch of a fixed number of tokens."""
+    eval_batch_size: int = 16_384
+    """Most rows that an evaluation actor takes at a time. They are sorted by length together, so that hardly a padding
+    token is computed, and a finished share is kept for --resume; a forward pass takes a fixed number of tokens."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
     """cuda without a GPU is refused; auto takes the CPU where there is none."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic of the forward pass. auto: bf16 where the device has it in hardware and a sample of the rows keeps its
+    labels, else float32; what bf16 and fp16 change is measured on that sample and reported."""
     top_k: int = 3
     """Predictions written for a row."""
     cumulative_score: float | None = None
@@ -238,6 +242,16 @@ class ScoringConfig(CommonConfig):
         require(self.top_k >= 1, f"--top-k {self.top_k}", "at least 1")
         if self.cumulative_score is not None:
             fraction(self.cumulative_score, "--cumulative-score", one_allowed=True)
+        require(
+            not (self.precision == "fp16" and self.device == "cpu"),
+            "--precision fp16 with --device cpu",
+            "a GPU for it",
+            "--precision auto",
+        )
+
+    def scoring_precision(self) -> str:
+        """auto, fp32, bf16 or fp16: the arithmetic in which rows are scored."""
+        return self.precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,7 +292,8 @@ class TrainConfig(ScoringConfig):
     checkpoint_minutes: float = 5.0
     """Least minutes between two checkpoints, which are what a killed training loses at most (0 or more)."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the forward and backward pass; weights stay float32. auto: bf16 where the device has it."""
+    """Arithmetic of the forward and backward pass; weights stay float32. auto: bf16 where the device has it.
+    The evaluation at the end is in float32 with fp32, else as with evaluate's auto."""
     attention: Literal["auto", "eager", "fused"] = "auto"
     """fused: a kernel for DeBERTa-v2/v3 on a GPU with raypipe[fused], where it agrees with eager attention on a batch.
     auto: fused where that is to be had, else what transformers chooses. eager: transformers' plain code."""
@@ -302,6 +317,10 @@ class TrainConfig(ScoringConfig):
     """Folder of the local file of --examples."""
     filename: str | None = None
     """Local file of --examples."""
+
+    def scoring_precision(self) -> str:
+        """A model trained in bf16 is still scored in it only where that keeps its labels: the score is of the model."""
+        return "fp32" if self.precision == "fp32" else "auto"
 
     def validate(self) -> None:
         super().validate()
@@ -440,6 +459,9 @@ class EvaluateConfig(ScoringConfig):
         )
 
 
+_PLACE = "a name that ends in .jsonl, or for input files a folder"
+
+
 @dataclass(frozen=True, kw_only=True)
 class PredictConfig(ScoringConfig):
     """Label new text with a classifier."""
@@ -449,15 +471,18 @@ class PredictConfig(ScoringConfig):
     input: str = "-"
     """File, glob or URI of rows (.jsonl, .jsonl.gz, .csv, .parquet); - reads JSONL from standard input."""
     output: str | None = None
-    """PATH.jsonl of the predictions; without it rows go to standard output and the summary to standard error."""
+    """PATH.jsonl of all predictions, or a folder that receives one file of them for each input file; without it rows
+    go to standard output and the summary to standard error."""
 
     def validate(self) -> None:
         super().validate()
-        require(
-            self.output is None or self.output.endswith(".jsonl"),
-            f"--output {self.output!r}",
-            "a name that ends in .jsonl",
-        )
+        output = self.output
+        require(output is None or output.endswith(".jsonl") or self._is_folder(output), f"--output {output!r}", _PLACE)
+        require(not (self.resume and output is None), "--resume without --output", "--output with it")
+
+    def _is_folder(self, output: str) -> bool:
+        """Whether the name can be meant as a folder; standard input has no names for the files in one."""
+        return self.input != "-" and not output.endswith((".json", ".csv", ".parquet", ".gz"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Numbers from scored rows: the headline as prepared and as your traffic, baselines beside it, and each class."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ def evaluate(
     A row whose label the model does not know counts as wrong, for all alike. ``temperature`` is the model's, by which
     the scores were made already.
     """
+    scored = _wide(scored)
     true, first, classes = scored.true, scored.best[:, 0], len(labels)
     ks = sorted({*HEADLINE, top_k})
     correct, known = first == true, true >= 0
@@ -68,6 +69,12 @@ def hardest(scored: Scored) -> np.ndarray:
     """Places of the rows that the model was most sure of and wrong about, surest first."""
     wrong = np.flatnonzero(scored.best[:, 0] != scored.true)
     return wrong[np.argsort(-scored.scores[wrong, 0], kind="stable")][:HARDEST]
+
+
+def _wide(scored: Scored) -> Scored:
+    """The same numbers in 64 bits, in which sums over all rows are exact enough."""
+    floats = {name: getattr(scored, name).astype(float) for name in ("p_true", "plain_score", "plain_p_true")}
+    return replace(scored, true=scored.true.astype(np.int64), scores=scored.scores[:, :1].astype(float), **floats)
 
 
 def _headline(

@@ -19,6 +19,7 @@ from raypipe.schema import ID, LABEL, TEST, TEXT, TRAIN, StageResult
 if TYPE_CHECKING:
     from raypipe.evaluate.audit import Judged
 
+READ_ROWS = 16_384  # of a block of local files
 DECIMALS = 6  # of probabilities and margins in the suspects file, and so of the ranking
 
 
@@ -75,11 +76,12 @@ class _Outputs:
 def _read(config: AuditConfig, token: str | None, out: _Outputs) -> _Rows:
     """The rows of the dataset's splits, or of the local files."""
     if config.input_hf_dataset is None:
-        from raypipe.pipeline.rows import of_files
+        from raypipe.pipeline.rows import inputs, of_files, require_rows
 
-        place = storage.join(out.folder, out.suspects)
-        found = of_files(str(config.input_dir), str(config.filename), config.text, config.subject_column, place)
-        frame = found.dataset.select_columns([ID, TEXT, LABEL]).to_pandas().assign(split="")
+        folder, files = inputs(str(config.input_dir), str(config.filename), *out.paths().values())
+        found = of_files(folder, files, config.text, config.subject_column, READ_ROWS)
+        require_rows(found)
+        frame = found.table().to_pandas().assign(split="")
         return _Rows(frame, found.name, found.fingerprint, found.removed)
     from raypipe import splits
 

@@ -9,13 +9,16 @@ from raypipe.config import EvaluateConfig, ScoringConfig
 from raypipe.errors import ConfigError
 from raypipe.hub import Source
 from raypipe.pipeline.common import Clock, finished_output, hf_token, write_json
-from raypipe.pipeline.rows import Rows, of_files, of_splits
+from raypipe.pipeline.kept import kept_work
+from raypipe.pipeline.rows import Rows, inputs, of_files, of_splits, require_rows
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import StageResult
 
 if TYPE_CHECKING:
+    from raypipe.evaluate.blocks import Block
     from raypipe.evaluate.earlier import Earlier
-    from raypipe.evaluate.scoring import Scored
+    from raypipe.evaluate.precision import Precision
+    from raypipe.evaluate.scoring import Scored, Scorer
 
 
 def evaluate(config: EvaluateConfig) -> StageResult:
@@ -30,17 +33,19 @@ def evaluate(config: EvaluateConfig) -> StageResult:
     clock = Clock()
     with session(config):
         require_shared(out.folder, config.input_dir)
+        if finished is None:
+            check_device(config)
         model = resolve_classifier(config.model, token)
         require_shared(model.name if model.is_folder else None)
         if config.input_hf_dataset is not None:
             from raypipe import splits
 
             loaded = splits.load(config.input_hf_dataset, config.text, config.subject_column, token)
-            rows = of_splits(loaded)
+            rows = of_splits(loaded, config.eval_batch_size)
         else:
-            rows = of_files(
-                str(config.input_dir), str(config.filename), config.text, config.subject_column, out.predictions_path
-            )
+            folder, files = inputs(str(config.input_dir), str(config.filename), out.predictions_path)
+            rows = of_files(folder, files, config.text, config.subject_column, config.eval_batch_size)
+            require_rows(rows)
         earlier = _earlier(config.compare_with, rows)
         if finished is not None and (
             finished["data_fingerprint"] != rows.fingerprint
@@ -53,6 +58,13 @@ def evaluate(config: EvaluateConfig) -> StageResult:
         metrics = finished or score_and_write(rows, model, token, config, out, config.baselines, clock, earlier)
     status = "skipped" if finished else "done"
     return StageResult("evaluate", config.hash(), status, out.paths(), metrics["counts"], flat(metrics), clock.total())
+
+
+def check_device(config: ScoringConfig) -> bool:
+    """Whether GPUs score; refused at the door where they cannot as asked. Raises ConfigError."""
+    from raypipe.evaluate import actors
+
+    return actors.check_device(config)
 
 
 def resolve_classifier(name: str, token: str | None) -> Source:
@@ -100,26 +112,35 @@ def score_and_write(
 ) -> dict[str, Any]:
     """Score the rows and complete the three files; returns the metrics file's content."""
     from raypipe.evaluate.evaluate import evaluate as judge
-    from raypipe.evaluate.scoring import score
     from raypipe.pipeline import beside
     from raypipe.report import console, pages
     from raypipe.train import modeling
 
     model_config = modeling.load_config(model, token)
     labels, temperature = modeling.labels_of(model_config), modeling.temperature_of(model_config)
-    pending = beside.start(rows, config.seed, config.top_k, with_baselines, earlier)
-    with storage.staged(out.folder, out.metrics, [out.predictions, out.page]) as stage:
+    fingerprint = hub.fingerprint(model)
+    plan = [config.hash(), fingerprint, rows.fingerprint]
+    is_strict = isinstance(config, EvaluateConfig)  # a training that goes on may have another model now
+    with (
+        kept_work(out.folder, out.predictions.removesuffix(".jsonl"), plan, config.resume, is_strict) as work,
+        storage.staged(out.folder, out.metrics, [out.predictions, out.page]) as stage,
+    ):
+        scorer, precision = make_scorer(config, model, token, fingerprint, rows.blocks, True, work)
+        pending = beside.start(rows, config.seed, config.top_k, with_baselines, earlier)
         predictions = os.path.join(stage, out.predictions)
         with clock("score"), open(predictions, "wb") as file:
-            scored = score(rows.dataset, rows.count, model, token, config, True, file.write)
+            scored = scorer.score(
+                rows.blocks, lambda _, lines: file.writelines(lines), storage.join(work, scorer.precision)
+            )
         with clock("judge"):
             metrics = judge(scored, labels, pending.wait(labels), config.seed, config.top_k, temperature)
         metrics |= {
             "model_name": str(model),
             "data_name": rows.name,
             "data_fingerprint": rows.fingerprint,
-            "model_fingerprint": hub.fingerprint(model),
-            "notices": rows.notices + _notices(metrics),
+            "model_fingerprint": fingerprint,
+            "precision": precision.public(),
+            "notices": rows.notices + precision.notice() + _notices(metrics),
             "counts": {
                 "rows_in": metrics["rows"] + sum(rows.removed.values()),
                 "removed": rows.removed,
@@ -144,6 +165,34 @@ def score_and_write(
         say(notice)
     console.scores_table(metrics)
     return metrics
+
+
+def make_scorer(
+    config: ScoringConfig,
+    model: Source,
+    token: str | None,
+    fingerprint: str,
+    blocks: "list[Block]",
+    judged: bool,
+    work: str | None,
+) -> "tuple[Scorer, Precision]":
+    """What scores these blocks, and in which precision: the one that ``work`` holds, if a killed run chose it there.
+
+    Raises ConfigError where the device cannot do as asked.
+    """
+    from raypipe.evaluate.actors import check_device, choose_actors
+    from raypipe.evaluate.precision import Precision, choose
+    from raypipe.evaluate.scoring import Scorer
+
+    actors = choose_actors(check_device(config), sum(block.rows for block in blocks))
+    place = None if work is None else storage.join(work, f"{'gpu' if actors.use_gpu else 'cpu'}.json")
+    if place is not None and storage.exists(place):
+        precision = Precision(**json.loads(storage.read_text(place)))
+    else:
+        precision = choose(config, model, token, fingerprint, blocks, actors)
+        if place is not None:
+            write_json(place, precision.public())
+    return Scorer(model, token, fingerprint, config, actors, precision.name, judged), precision
 
 
 def flat(metrics: dict[str, Any]) -> dict[str, Any]:

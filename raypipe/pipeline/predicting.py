@@ -4,14 +4,17 @@ import os
 import re
 import sys
 import tempfile
-from typing import IO
+from typing import IO, Any
 
-from raypipe import storage
+from raypipe import hub, provenance, storage
 from raypipe.config import PredictConfig
 from raypipe.errors import ConfigError, DataError
-from raypipe.pipeline.common import Clock, hf_token
-from raypipe.pipeline.evaluating import resolve_classifier
-from raypipe.pipeline.rows import of_files
+from raypipe.hub import Source
+from raypipe.pipeline.common import Clock, hf_token, write_json
+from raypipe.pipeline.evaluating import check_device, make_scorer, resolve_classifier
+from raypipe.pipeline.kept import kept_work
+from raypipe.pipeline.outputs import Finished, Places, Writer
+from raypipe.pipeline.rows import inputs, of_files, require_rows
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import StageResult
 
@@ -23,43 +26,112 @@ def predict(config: PredictConfig, rows_to: IO[str] | None = None) -> StageResul
 
     Raises ConfigError or DataError before anything is written.
     """
-    from raypipe.evaluate.scoring import score
-
     config.validate()
     token = hf_token(config)
-    output = None if config.output is None else storage.absolute(config.output)
-    if output is not None and storage.exists(output) and not config.overwrite:
-        raise ConfigError(f"the output exists: {output}", "a new place", "--overwrite to replace it")
     clock = Clock()
     with tempfile.TemporaryDirectory(prefix="raypipe-predict-") as scratch:
         folder, pattern = _source(config.input, scratch)
+        places = Places(config.output)
+        places.finished(config)
         with session(config):
-            require_shared(output, "of standard input" if config.input == "-" else folder)
+            require_shared(places.folder, "of standard input" if config.input == "-" else folder)
+            folder, files = inputs(folder, pattern, *places.made())
+            places.assign(files)
+            check_device(config)
             model = resolve_classifier(config.model, token)
             require_shared(model.name if model.is_folder else None)
-            rows = of_files(folder, pattern, config.text, None, output)
-            for notice in rows.notices:
-                say(notice)
-            if output is None:
-                stream = rows_to or sys.stdout
-                score(rows.dataset, rows.count, model, token, config, False, lambda line: stream.write(line.decode()))
-                stream.flush()
-            else:
-                name = os.path.basename(output)
-                with (
-                    storage.staged(storage.parent(output), name, []) as stage,
-                    open(os.path.join(stage, name), "wb") as file,
-                ):
-                    score(rows.dataset, rows.count, model, token, config, False, file.write)
-    outputs = {} if output is None else {"predictions": output}
-    return StageResult(
-        "predict",
-        config.hash(),
-        "done",
-        outputs,
-        {"rows_in": rows.count + sum(rows.removed.values()), "removed": rows.removed, "rows": rows.count},
-        seconds=clock.total(),
-    )
+            if places.folder is None:
+                counts = _to_stream(config, rows_to or sys.stdout, folder, files, model, token)
+                return StageResult("predict", config.hash(), "done", {}, counts, seconds=clock.total())
+            status, counts = _to_files(config, places, folder, files, model, token, clock)
+    outputs = {"predictions": places.path, "summary": places.mark}
+    return StageResult("predict", config.hash(), status, outputs, counts, seconds=clock.total())
+
+
+def _to_stream(
+    config: PredictConfig, stream: IO[str], folder: str, files: list[str], model: Source, token: str | None
+) -> dict[str, Any]:
+    """Write the lines of all rows to a stream; returns the counts."""
+    rows = of_files(folder, files, config.text, None, config.eval_batch_size)
+    require_rows(rows)
+    scorer, precision = make_scorer(config, model, token, hub.fingerprint(model), rows.blocks, False, None)
+    _say(rows.notices + precision.notice())
+    scorer.score(rows.blocks, lambda _, lines: stream.writelines(line.decode() for line in lines))
+    stream.flush()
+    return _counts(rows.files)
+
+
+def _to_files(
+    config: PredictConfig, places: Places, folder: str, files: list[str], model: Source, token: str | None, clock: Clock
+) -> tuple[str, dict[str, Any]]:
+    """Score what is not finished yet; the summary completes the output. Returns status and counts."""
+    assert places.folder is not None
+    earlier, fingerprint = places.finished(config), hub.fingerprint(model)
+    if earlier is not None and earlier["model_fingerprint"] != fingerprint:
+        raise ConfigError("--resume with another model", "that of the finished predictions", "--overwrite")
+    with kept_work(places.folder, places.stem, [config.hash(), fingerprint], config.resume) as work:
+        finished = Finished(work, earlier)
+        left = finished.left(folder, files, places)
+        summary = {"precision": None, "notices": []} if earlier is None else earlier
+        if left:
+            summary = _score(config, places, finished, folder, left, model, token, fingerprint, work)
+        elif earlier is not None and list(earlier["files"]) == files:
+            return "skipped", _counts(finished.files)
+        counts = _counts(finished.files)
+        summary = {
+            "model_name": str(model),
+            "model_fingerprint": fingerprint,
+            **counts,
+            "files": {name: finished.files[name] for name in files},
+            "precision": summary["precision"],
+            "notices": summary["notices"],
+            "config": config.public(),
+            "config_hash": config.hash(),
+            "seconds": clock.total(),
+            **provenance.record(),
+        }
+        write_json(places.mark, summary)
+    return "done", counts
+
+
+def _score(
+    config: PredictConfig,
+    places: Places,
+    finished: Finished,
+    folder: str,
+    files: list[str],
+    model: Source,
+    token: str | None,
+    fingerprint: str,
+    work: str,
+) -> dict[str, Any]:
+    """Score the rows of these files into their outputs; what the summary says of it."""
+    rows = of_files(folder, files, config.text, None, config.eval_batch_size, places.is_folder)
+    if not finished.files:
+        require_rows(rows)
+    scorer, precision = make_scorer(config, model, token, fingerprint, rows.blocks, False, work)
+    notices = rows.notices + precision.notice()
+    _say(notices)
+    finished.begin(places.mark)
+    with Writer(places, rows, finished) as writer:
+        if rows.blocks:
+            scorer.score(rows.blocks, writer.write, storage.join(work, scorer.precision))
+    return {"precision": precision.public(), "notices": notices}
+
+
+def _counts(files: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Rows in, scored, and left out by reason, over all files."""
+    removed: dict[str, int] = {}
+    for entry in files.values():
+        for reason, rows in entry["removed"].items():
+            removed[reason] = removed.get(reason, 0) + rows
+    sums = {name: sum(entry[name] for entry in files.values()) for name in ("rows_in", "rows")}
+    return {"rows_in": sums["rows_in"], "removed": removed, "rows": sums["rows"]}
+
+
+def _say(notices: list[str]) -> None:
+    for notice in notices:
+        say(notice)
 
 
 def _source(name: str, scratch: str) -> tuple[str, str]:

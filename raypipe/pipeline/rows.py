@@ -1,38 +1,54 @@
-"""Labelled rows on their way to the actors: a dataset's test split, or local files."""
+"""Rows on their way to the actors: a dataset's test split, or local files."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raypipe import storage
-from raypipe.errors import ConfigError, DataError
+from raypipe.errors import DataError
+from raypipe.evaluate import blocks as blocks_of
+from raypipe.evaluate.blocks import Block
+from raypipe.pipeline import weights
 from raypipe.schema import ID, LABEL, TEXT, WEIGHT
 from raypipe.splits import Splits
 
-ROWS_PER_BLOCK = 4096  # rows of one block handed to the actors
+CHARACTERS = 16 << 20  # of the texts of a block of files, but for a longer single text
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Labelled rows on their way to the actors."""
+    """Rows on their way to the actors, with labels or without."""
 
-    dataset: Any  # ray.data.Dataset with order, id, text, label
-    count: int
+    blocks: list[Block]
     name: str
     notices: list[str]
     splits: Splits | None  # where there are training rows for baselines
     fingerprint: str  # of the rows, for --resume
     removed: dict[str, int]  # unusable rows by reason
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)  # file -> rows_in, rows, removed
     weights: np.ndarray | None = None  # (rows,) what each row stands for, where it is known
+
+    @property
+    def count(self) -> int:
+        return sum(block.rows for block in self.blocks)
+
+    def table(self, *columns: str) -> pa.Table:
+        """These columns of all rows, in order; id, text and label without a word."""
+        import ray
+
+        names = list(columns or (ID, TEXT, LABEL))
+        task = ray.remote(num_cpus=0.25)(lambda table: table.select(names).combine_chunks())
+        return pa.concat_tables(ray.get([task.remote(block.ref) for block in self.blocks]))
 
     def ids_and_labels(self) -> tuple[list[str], list[str]]:
         """Of each row, in order."""
-        blocks = self.dataset.select_columns([ID, LABEL]).iter_batches(batch_size=None, batch_format="pyarrow")
-        table = pa.concat_tables(list(blocks))
+        table = self.table(ID, LABEL)
         return table[ID].to_pylist(), table[LABEL].to_pylist()
 
     def weight(self) -> np.ndarray | None:
@@ -40,74 +56,145 @@ class Rows:
         return self.weights if self.weights is not None and len(np.unique(self.weights)) > 1 else None
 
 
-def of_splits(splits: Splits) -> Rows:
-    """The test rows of a dataset."""
+def of_splits(splits: Splits, block_rows: int) -> Rows:
+    """The test rows of a dataset, in blocks of at most ``block_rows``."""
     import ray
 
     test = splits.test
-    table = pa.table(
-        {
-            "order": np.arange(len(test)),
-            **{c: pa.array(test[c].to_list(), pa.large_string()) for c in (ID, TEXT, LABEL)},
-        }
-    )
-    blocks = [table.slice(start, ROWS_PER_BLOCK) for start in range(0, len(test), ROWS_PER_BLOCK)]
-    weights, notices = _checked(test[WEIGHT].to_numpy(float))
-    dataset, name = ray.data.from_arrow(blocks), f"test of {splits.source}"
-    return Rows(dataset, len(test), name, notices, splits, splits.fingerprint(), {}, weights)
+    table = pa.table({c: pa.array(test[c].to_list(), pa.large_string()) for c in (ID, TEXT, LABEL)})
+    size = blocks_of.sizes(len(test), block_rows)
+    parts = [table.slice(start, size) for start in range(0, len(test), size)]
+    blocks = [Block(ray.put(part), len(part)) for part in parts]
+    weight, notices = weights.checked(test[WEIGHT].to_numpy(float))
+    return Rows(blocks, f"test of {splits.source}", notices, splits, splits.fingerprint(), {}, weights=weight)
 
 
-def of_files(folder: str, pattern: str, text: str, label: str | None, output: str | None) -> Rows:
-    """The usable rows of local files; the others are counted by reason. ``output`` must not be one of the files."""
+def of_files(
+    folder: str, files: list[str], text: str, label: str | None, block_rows: int, by_file: bool = False
+) -> Rows:
+    """The usable rows of files under a folder; the others are counted by reason. ``by_file``: blocks end with a file.
+
+    Raises DataError where a file cannot be read, or has no such column.
+    """
+    import ray
+
     from raypipe.data import ingest
+
+    read = ingest.ingest(folder, files, text, label, block_rows).to_arrow_refs()
+    digests = ray.get([ray.remote(num_cpus=0.25)(_digest).remote(block) for block in read])
+    found: dict[str, dict[str, Any]] = {name: {"rows_in": 0, "rows": 0, "removed": {}} for name in files}
+    for digest in digests:
+        _count(found, files, digest)
+    count = sum(entry["rows"] for entry in found.values())
+    size = blocks_of.sizes(count, block_rows)
+    blocks = [
+        made
+        for number, digest in enumerate(digests)
+        for made in _usable_blocks(read[number], digest, files, size, by_file)
+    ]
+    removed: dict[str, int] = {}
+    for entry in found.values():
+        for reason, rows in entry["removed"].items():
+            removed[reason] = removed.get(reason, 0) + rows
+    left_out = sum(removed.values())
+    notices = [f"{left_out} rows without a usable text or label were left out"] if left_out else []
+    weight = None
+    if label is not None and any(digest["has_weight"] for digest in digests):
+        orders = np.concatenate([digest["order"] for digest in digests])
+        weight, more = weights.of_files(folder, files, text, orders, block_rows)
+        notices += more
+    sums = ingest.checksums(folder, files)
+    for name, entry in found.items():
+        entry["sha256"] = sums[name]
+    return Rows(blocks, ", ".join(files[:3]), notices, None, " ".join(sums.values()), removed, found, weight)
+
+
+def require_rows(rows: Rows) -> None:
+    """Refuse files without a usable row. Raises DataError."""
+    if not rows.count:
+        total = sum(rows.removed.values())
+        raise DataError(f"none of the {total} rows can be used", "rows with the text and label columns")
+
+
+def _digest(table: pa.Table) -> dict[str, Any]:
+    """What the driver needs of a block as read: counts by file, and the usable rows' files and lengths."""
+    from raypipe.data.ingest import LINE_BITS
+
+    file = (table["order"].to_numpy() >> LINE_BITS).astype(np.int32)
+    reason = np.array(table["reason"].to_pylist(), object)
+    usable = reason == ""
+    counts: dict[tuple[int, str], int] = {}
+    for number in np.unique(file):
+        names, rows = np.unique(reason[file == number].astype(str), return_counts=True)
+        counts |= {(int(number), str(name)): int(n) for name, n in zip(names, rows, strict=True)}
+    lengths = pc.utf8_length(table[TEXT]).to_numpy()[usable].astype(np.int32)
+    return {
+        "counts": counts,
+        "files": file[usable],
+        "characters": lengths,
+        "order": table["order"].to_numpy()[usable],
+        "has_weight": any(WEIGHT in json.loads(names) for names in table["columns"].to_pylist() if names),
+    }
+
+
+def _count(found: dict[str, dict[str, Any]], files: Sequence[str], digest: dict[str, Any]) -> None:
+    for (number, reason), rows in digest["counts"].items():
+        entry = found[files[number]]
+        entry["rows_in"] += rows
+        if reason:
+            entry["removed"][reason] = entry["removed"].get(reason, 0) + rows
+        else:
+            entry["rows"] += rows
+
+
+def _usable_blocks(block: Any, digest: dict[str, Any], files: list[str], size: int, by_file: bool) -> list[Block]:
+    """The usable rows of a block as read, without the rest, in blocks of at most ``size`` rows and CHARACTERS."""
+    import ray
+
+    cuts = _cuts(digest["characters"], digest["files"] if by_file else np.zeros_like(digest["files"]), size)
+    spans = list(pairwise(cuts))
+    if not spans:
+        return []
+    task = ray.remote(num_cpus=0.25, num_returns=len(spans))(_usable)
+    made = task.remote(block, files, spans)
+    refs = [made] if len(spans) == 1 else made
+    return [Block(ref, b - a, int(digest["files"][a])) for ref, (a, b) in zip(refs, spans, strict=True)]
+
+
+def _cuts(characters: np.ndarray, files: np.ndarray, size: int) -> list[int]:
+    """Where blocks begin and end."""
+    cuts, ends = [0], np.cumsum(characters, dtype=np.int64)
+    while cuts[-1] < len(characters):
+        start = cuts[-1]
+        before = int(ends[start - 1]) if start else 0
+        stop = min(start + size, int(np.searchsorted(ends, before + CHARACTERS, side="right")))
+        stop = min(max(stop, start + 1), int(np.searchsorted(files, files[start], side="right")))
+        cuts.append(stop)
+    return cuts
+
+
+def _usable(table: pa.Table, files: list[str], spans: list[tuple[int, int]]) -> Any:
     from raypipe.data.table import row_id
 
-    files = ingest.find(storage.absolute(folder), pattern)
-    if output in {storage.join(storage.absolute(folder), name) for name in files}:
-        raise ConfigError(f"the output {output} is one of the input files", "another place for it")
-    dataset = ingest.ingest(storage.absolute(folder), files, text, label, ROWS_PER_BLOCK)
-
-    def usable(block: pa.Table) -> pa.Table:
-        block = block.filter(pa.array([reason == "" for reason in block["reason"].to_pylist()], pa.bool_()))
-        ids = [row_id(files, order) for order in block["order"].to_pylist()]
-        return block.select(["order", TEXT, LABEL]).append_column(ID, pa.array(ids, pa.large_string()))
-
-    kept = dataset.map_batches(usable, batch_format="pyarrow", batch_size=None, num_cpus=0.25).materialize()
-    reasons = dataset.select_columns(["reason"]).to_pandas()["reason"].value_counts()
-    removed = {str(reason): int(n) for reason, n in reasons.items() if reason}
-    total, count = dataset.count(), kept.count()
-    if not count:
-        raise DataError(f"none of the {total} rows can be used", "rows with the text and label columns")
-    notices = [f"{total - count} rows without a usable text or label were left out"] if count < total else []
-    weights, more = _weights_of(dataset, kept, storage.absolute(folder), files, text) if label else (None, [])
-    sums = ingest.checksums(storage.absolute(folder), files)
-    name, fingerprint = ", ".join(files[:3]), " ".join(sums.values())
-    return Rows(kept, count, name, notices + more, None, fingerprint, removed, weights)
+    table = table.filter(pc.equal(table["reason"], ""))
+    ids = [row_id(files, order) for order in table["order"].to_pylist()]
+    table = table.select([TEXT, LABEL]).add_column(0, ID, pa.array(ids, pa.large_string())).combine_chunks()
+    parts = [pa.table({name: table[name].slice(a, b - a) for name in table.column_names}) for a, b in spans]
+    return parts[0] if len(parts) == 1 else parts
 
 
-def _weights_of(
-    dataset: Any, kept: Any, folder: str, files: list[str], text: str
-) -> tuple[np.ndarray | None, list[str]]:
-    """The column ``weight`` of local files, such as prepare's NAME_test.jsonl, by the rows kept; and what to say of it.
+def inputs(folder: str, pattern: str, *made: str) -> tuple[str, list[str]]:
+    """The absolute folder and the files under it that fit the pattern; ``made`` are outputs, which none may be.
 
-    Rows carry text and label alone, so the files are read once more with ``weight`` as the label.
+    Raises DataError where no file fits, ConfigError where an output would replace one.
     """
     from raypipe.data import ingest
+    from raypipe.errors import ConfigError
 
-    seen = dataset.select_columns(["columns"]).to_pandas()["columns"]
-    if not any(WEIGHT in json.loads(names) for names in seen if names):
-        return None, []
-    try:
-        again = ingest.ingest(folder, files, text, WEIGHT, ROWS_PER_BLOCK)
-    except DataError:  # the first rows have none
-        return _checked(np.array([np.nan]))
-    weight = again.select_columns(["order", LABEL]).to_pandas().set_index("order")[LABEL]
-    orders = kept.select_columns(["order"]).to_pandas()["order"]
-    return _checked(pd.to_numeric(weight.loc[orders], errors="coerce").to_numpy(float))
-
-
-def _checked(weight: np.ndarray) -> tuple[np.ndarray | None, list[str]]:
-    """The weights, or None and a notice where they cannot be some: in a foreign file the column may mean anything."""
-    if (np.isfinite(weight) & (weight > 0)).all():
-        return weight, []
-    return None, ["the column weight has values that are not above 0, so that no headline is weighted by it"]
+    folder = storage.absolute(folder)
+    files = ingest.find(folder, pattern)
+    for path in (storage.join(folder, name) for name in files):
+        for place in made:
+            if path == place or path.startswith(f"{place}/"):
+                raise ConfigError(f"the output {place} holds or is one of the input files", "another place for it")
+    return folder, files

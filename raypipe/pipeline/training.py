@@ -84,8 +84,9 @@ class _Run:
         outcome, rows, cut = self._fit(workers, base, recipe, data)
         modeling.local_name.cache_clear()  # of an older model at the same address
         model = Source(storage.join(self.folder, "model"))
+        test = evaluating.of_splits(data, config.eval_batch_size)
         metrics = evaluating.score_and_write(
-            evaluating.of_splits(data), model, self.token, config, self.predictions, config.baselines, self.clock
+            test, model, self.token, config, self.predictions, config.baselines, self.clock
         )
         outputs = {"run": self.folder, "model": model.name, **self.predictions.paths()}
         outputs |= {

@@ -27,6 +27,7 @@ from raypipe.runtime import say
 from raypipe.tokens import Secret
 from raypipe.train import attention, checkpoints, memory, modeling, tracking
 from raypipe.train.batching import TokenBatches
+from raypipe.train.devices import has_fast_bf16
 from raypipe.train.recipe import Recipe
 from raypipe.train.stepping import StepTrainer
 from raypipe.train.watching import Collapse, Evaluated, Forecast, Track, WithinEpoch
@@ -200,18 +201,6 @@ def _balanced(table: pa.Table, classes: int) -> torch.Tensor:
     """Weights rows / (classes × rows of the class), which average 1 over the rows  # (classes,) float32."""
     counts = np.bincount(table["label"].to_numpy(), minlength=classes)
     return torch.tensor(len(table) / (classes * np.maximum(counts, 1)), dtype=torch.float32)
-
-
-def has_fast_bf16(use_cpu: bool) -> bool:
-    """Whether the device multiplies bfloat16 in hardware; on a CPU that is AVX-512 BF16 or AMX."""
-    if not use_cpu:
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
-            flags = next((line.split() for line in file if line.startswith("flags")), [])
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def _arguments(job: Job, bf16: bool, batches: TokenBatches, folder: str, longest: int) -> TrainingArguments:

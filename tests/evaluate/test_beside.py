@@ -64,7 +64,7 @@ def test_the_licence_is_that_of_the_cards_yaml(card, found):
 )
 def test_only_weights_weigh(local_ray, weight, said):
     test = pd.DataFrame({"text": ["x", "y"], "label": ["a", "b"], "id": ["1", "2"], "weight": weight})
-    found = rows.of_splits(Splits(test, test, Source("folder")))
+    found = rows.of_splits(Splits(test, test, Source("folder")), 10)
     assert (found.weight() is not None) == (weight == [1.0, 2.0])
     assert any("weight" in notice for notice in found.notices) == said
     assert found.ids_and_labels() == (["1", "2"], ["a", "b"])

@@ -20,7 +20,6 @@ def scored(true, best):
     scores = np.tile([0.7, 0.2, 0.1], (rows, 1))
     p_true = np.where(np.array(true) >= 0, 0.5, np.nan)
     return Scored(
-        order=np.arange(rows),
         best=np.array(best),
         scores=scores,
         true=np.array(true),

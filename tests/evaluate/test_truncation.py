@@ -7,6 +7,7 @@ import torch
 from conftest import sentences
 
 from raypipe.evaluate.predictor import Predictor
+from raypipe.evaluate.tokenising import tokenise
 from raypipe.hub import Source
 from raypipe.tokens import Secret
 from raypipe.train import modeling
@@ -23,12 +24,10 @@ def test_the_predictor_cuts_as_the_model_says(tiny_model, tmp_path, truncation):
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     texts = [" ".join([row["text"]] * (1 + place % 4)) for place, row in enumerate(sentences(20))]
-    predictor = Predictor(Source(str(tmp_path)), Secret(None), ROOM + 2, 3, None, False, 1, False)
+    predictor = Predictor(Source(str(tmp_path)), Secret(None), "fp32", False, 1, 64, 3, None, False)
     none = pa.array([None] * len(texts), pa.string())
-    rows = pa.table(
-        {"order": range(len(texts)), "id": [str(n) for n in range(len(texts))], "text": texts, "label": none}
-    )
-    found = predictor(rows)
+    rows = pa.table({"id": [str(n) for n in range(len(texts))], "text": texts, "label": none})
+    found = predictor(tokenise(rows, Source(str(tmp_path)), Secret(None), truncation, ROOM + 2))
     cut = []
     for text, scores in zip(texts, found["scores"].to_pylist(), strict=True):
         words = tokenizer(text, add_special_tokens=False)["input_ids"]

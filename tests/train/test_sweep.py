@@ -1,11 +1,6 @@
 """Sweeps on a real Ray Tune over a real Ray Train: the choice, what asha stops, what a kill leaves, what is given back."""
 
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
 import time
 import tomllib
 from pathlib import Path
@@ -14,8 +9,7 @@ import pandas as pd
 import pytest
 from conftest import sentences
 
-from raypipe import ConfigError, StageError, SweepConfig, pipeline
-from raypipe.pipeline.sweeping import choices_of
+from raypipe import SweepConfig, pipeline
 
 
 @pytest.fixture(scope="module")
