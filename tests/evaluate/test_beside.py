@@ -39,6 +39,7 @@ def test_the_card_says_where_a_dataset_was_cleaned():
     from raypipe.report.pages import render
 
     values = {"splits": {"train": 8, "test": 2}, "kept_classes": 2, "rows_in": 10, "kept": 10, "removed": {}}
+    values["corrections"] = None
     config = {"license": None, "similarity_threshold": 0.85, "seed": 1}
     card = render("dataset_card.md", escaped=False, version="0", config=config, analyzer="word n-grams", **values)
     assert cleaned_at(card) == 0.85
