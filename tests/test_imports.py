@@ -201,13 +201,6 @@ def refused(words: list[str], capfd: pytest.CaptureFixture[str], command: str | 
     return err
 
 
-@pytest.mark.parametrize("command", cli.LATER_COMMANDS)
-def test_commands_of_a_later_version_are_refused(command: str, capfd: pytest.CaptureFixture[str]) -> None:
-    for words, given in (([command], None), ([command, "--seed", "1"], None), ([], command)):
-        assert f"has no command {command!r}" in refused(words, capfd, given)
-    assert command not in cli.COMMANDS
-
-
 @pytest.mark.parametrize(
     ("command", "flag"), [(command, flag) for command, flags in cli.LATER_FLAGS.items() for flag in flags]
 )
@@ -217,18 +210,18 @@ def test_flags_of_a_later_version_are_refused(command: str, flag: str, capfd: py
         assert f"has no {flag};" in err and f"leave {flag} out" in err
 
 
-@pytest.mark.parametrize("name", ["sweep"])
-def test_jobs_of_a_later_version_are_refused(name: str) -> None:
+def test_a_job_takes_the_flags_of_its_command() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    flags = ["--input-hf-dataset", "set", "--learning-rates", "0.001", "--learning-rate", "0.001"]
     done = subprocess.run(
-        [sys.executable, ROOT / "jobs" / f"{name}.py", "--seed", "1"],
+        [sys.executable, ROOT / "jobs" / "sweep.py", *flags],
         capture_output=True,
         text=True,
         env=environment,
         timeout=60,
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"has no command {name!r}" in done.stderr
+    assert "--learning-rate in a sweep" in done.stderr and "best.toml" in done.stderr
 
 
 def test_an_unknown_command_names_the_nearest(capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Sweeps on a real Ray Tune over a real Ray Train: the choice, what asha stops, what a kill leaves, what is given back."""
+"""Sweeps on a real Ray Tune over a real Ray Train: the choice, what asha stops, what is given back, a kill."""
 
 import json
 import time
