@@ -24,8 +24,8 @@ from results_file import save
 SIDES = Path(__file__).with_name("training_sides.py")
 
 
-def measure(side: str, settings: dict[str, Any], **more: Any) -> float:
-    """Seconds per example of one run in a new process."""
+def measure(side: str, settings: dict[str, Any], **more: Any) -> tuple[float, float]:
+    """Seconds per example and per real token of one run in a new process."""
     threads = {f"{name}_NUM_THREADS": str(settings["threads"]) for name in ("OMP", "MKL")}
     done = subprocess.run(
         [sys.executable, str(SIDES), side, json.dumps(settings | more)],
@@ -38,32 +38,37 @@ def measure(side: str, settings: dict[str, Any], **more: Any) -> float:
     found = json.loads(done.stdout.splitlines()[-1])
     each = found["seconds"] / found["rows"]
     report({"side": side, "set": settings["set"], **more, "ms_per_example": round(1000 * each, 3), **found})
-    return each
+    return each, found["seconds"] / found["real_tokens"]
 
 
 def compare(settings: dict[str, Any], rounds: int) -> dict[str, Any]:
     """All sides on one set."""
     rows = settings["rows_of_a_step"]
     tried = {batch: measure("stock", settings, batch=batch) for batch in sorted({rows, rows // 2, rows // 4} - {0})}
-    best = min(tried, key=lambda batch: tried[batch])
+    best = min(tried, key=lambda batch: tried[batch][1])  # by real token: the rows of a side are not the others'
     ways = {"raypipe": {}, "stock": {"batch": best}, "ray_recipe": {}}
-    times: dict[str, list[float]] = {side: [] for side in ways}
+    times: dict[str, list[tuple[float, float]]] = {side: [] for side in ways}
     for turn in range(rounds):
         for side in list(ways)[:: 1 if turn % 2 == 0 else -1]:  # so that a slow drift of the machine favours none
             times[side].append(measure(side, settings, **ways[side]))
-    seconds = {side: statistics.median(each) for side, each in times.items()}
+    example, token = (
+        {side: statistics.median(run[unit] for run in runs) for side, runs in times.items()} for unit in (0, 1)
+    )
     few = settings | {"steps": max(1, settings["steps"] // 10)}  # 44 times the arithmetic: recorded, not judged
     recorded = {f"padded to {length}": measure("stock", few, pad_to=length) for length in (128, 512)}
     recorded["raypipe in float32"] = measure("raypipe", settings, precision="fp32")
     recorded["stock in float32"] = measure("stock", settings, batch=best, precision="fp32")
     return {
         "set": settings["set"],
-        "ms_per_example": {side: [round(1000 * s, 4) for s in each] for side, each in times.items()},
-        "stock_ms_by_batch": {str(batch): round(1000 * s, 4) for batch, s in tried.items()},
+        "ms_per_example": {side: [round(1000 * run[0], 4) for run in runs] for side, runs in times.items()},
+        "us_per_real_token": {side: [round(1e6 * run[1], 2) for run in runs] for side, runs in times.items()},
+        "stock_us_per_real_token_by_batch": {str(batch): round(1e6 * run[1], 2) for batch, run in tried.items()},
         "stock_batch": best,
-        "times_the_best_stock_trainer": round(seconds["stock"] / seconds["raypipe"], 3),
-        "times_the_ray_recipe": round(seconds["ray_recipe"] / seconds["raypipe"], 3),
-        "recorded_ms_per_example": {name: round(1000 * s, 4) for name, s in recorded.items()},
+        "times_the_best_stock_trainer": round(example["stock"] / example["raypipe"], 3),
+        "times_the_ray_recipe": round(example["ray_recipe"] / example["raypipe"], 3),
+        "times_the_best_stock_trainer_by_real_token": round(token["stock"] / token["raypipe"], 3),
+        "times_the_ray_recipe_by_real_token": round(token["ray_recipe"] / token["raypipe"], 3),
+        "recorded_ms_per_example": {name: round(1000 * run[0], 4) for name, run in recorded.items()},
     }
 
 

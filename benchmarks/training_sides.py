@@ -38,6 +38,19 @@ class Steps(TrainerCallback):
         self.ended.append(time.perf_counter())
 
 
+class Collate:
+    """A collation that notes the real tokens of each batch: a hundred steps meet other rows on each side."""
+
+    def __init__(self, collate: Callable[[Any], Any]) -> None:
+        self._collate = collate
+        self.tokens: list[int] = []
+
+    def __call__(self, rows: Any) -> Any:
+        batch = self._collate(rows)
+        self.tokens.append(int(batch["attention_mask"].sum()))
+        return batch
+
+
 def read(data: str, name: str) -> tuple[list[str], list[str]]:
     """Texts and labels of a known set."""
     text, label = COLUMNS[name]
@@ -85,17 +98,18 @@ def raypipe(settings: dict[str, Any]) -> dict[str, Any]:
     tokenizer, model, table = prepared(settings)
     rows, lengths = settings["rows_of_a_step"], loop._lengths(table)
     batches = TokenBatches(lengths, rows, settings.get("token_budget", 4096), SEED, epochs=1)
-    steps = Steps()
+    steps, collate = Steps(), Collate(DataCollatorWithPadding(tokenizer))
     trainer = StepTrainer(
         batches=batches,
         model=model,
         args=arguments(settings, gradient_accumulation_steps=batches.accumulation, average_tokens_across_devices=False),
         train_dataset=loop.Rows(table),
-        data_collator=DataCollatorWithPadding(tokenizer),
+        data_collator=collate,
         callbacks=[steps],
     )
     trainer.train()
-    return counted(steps, [batches.rows_of_step(step) for step in range(len(steps.ended))])
+    rows_of_steps = [batches.rows_of_step(step) for step in range(len(steps.ended))]
+    return counted(steps, rows_of_steps, collate, batches.accumulation)
 
 
 def stock(settings: dict[str, Any]) -> dict[str, Any]:
@@ -104,7 +118,7 @@ def stock(settings: dict[str, Any]) -> dict[str, Any]:
     rows, batch = settings["rows_of_a_step"], settings.get("batch", settings["rows_of_a_step"])
     fixed = settings.get("pad_to")
     how = {"padding": "max_length", "max_length": fixed} if fixed else {}
-    steps = Steps()
+    steps, collate = Steps(), Collate(DataCollatorWithPadding(tokenizer, **how))
     trainer = Trainer(
         model=model,
         args=arguments(
@@ -114,12 +128,12 @@ def stock(settings: dict[str, Any]) -> dict[str, Any]:
             train_sampling_strategy="random" if fixed else "group_by_length",
         ),
         train_dataset=loop.Rows(table),
-        data_collator=DataCollatorWithPadding(tokenizer, **how),
+        data_collator=collate,
         processing_class=tokenizer,
         callbacks=[steps],
     )
     trainer.train()
-    return counted(steps, [rows] * len(steps.ended))
+    return counted(steps, [rows] * len(steps.ended), collate, rows // batch)
 
 
 def ray_recipe(settings: dict[str, Any]) -> dict[str, Any]:
@@ -161,25 +175,26 @@ def _of_ray(settings: dict[str, Any]) -> dict[str, Any]:
         padded = tokenizer.pad({"input_ids": [ids.tolist() for ids in batch["input_ids"]]}, return_tensors="pt")
         return {**padded, "labels": torch.as_tensor(batch["label"])}
 
-    rows, steps = settings["rows_of_a_step"], Steps()
+    rows, steps, collate = settings["rows_of_a_step"], Steps(), Collate(pad)
     shard = ray.train.get_dataset_shard("train")
     trainer = Trainer(
         model=model,
         args=arguments(settings, per_device_train_batch_size=rows),
         train_dataset=shard.iter_torch_batches(
-            batch_size=rows, collate_fn=pad, local_shuffle_buffer_size=1000, drop_last=True
+            batch_size=rows, collate_fn=collate, local_shuffle_buffer_size=1000, drop_last=True
         ),
         callbacks=[steps],
     )
     prepare_trainer(trainer).train()
-    return counted(steps, [rows] * len(steps.ended))
+    return counted(steps, [rows] * len(steps.ended), collate)
 
 
-def counted(steps: Steps, rows: list[int]) -> dict[str, Any]:
-    """Seconds and rows of the steps after the warm-up."""
+def counted(steps: Steps, rows: list[int], collate: Collate, batches_of_a_step: int = 1) -> dict[str, Any]:
+    """Seconds, rows and real tokens of the steps after the warm-up."""
     return {
         "seconds": steps.ended[-1] - steps.ended[WARM_UP - 1],
         "rows": sum(rows[WARM_UP:]),
+        "real_tokens": sum(collate.tokens[WARM_UP * batches_of_a_step : len(rows) * batches_of_a_step]),
         "steps": len(rows) - WARM_UP,
     }
 
