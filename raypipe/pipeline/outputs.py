@@ -111,7 +111,7 @@ class Writer:
 
     def __init__(self, places: Places, rows: Rows, finished: Finished) -> None:
         self._places, self._rows, self._finished = places, rows, finished
-        self._left = list(rows.files)
+        self._names, self._left = list(rows.files), list(rows.files)
         self._open: contextlib.ExitStack | None = None
         self._file: Any = None
 
@@ -121,8 +121,7 @@ class Writer:
     def write(self, block: Block, lines: list[bytes]) -> None:
         """The lines of the next block."""
         if self._places.is_folder:
-            name = list(self._rows.files)[block.file]
-            while self._left[0] != name:
+            while self._left[0] != self._names[block.file]:
                 self._finish(self._left.pop(0))
         self._begin(self._left[0])
         self._file.writelines(lines)
