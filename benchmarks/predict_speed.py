@@ -79,7 +79,8 @@ def through_ray(model: str, texts: list[str], precision: str, found: dict[str, A
     from raypipe.evaluate.scoring import Scorer
     from raypipe.hub import Source
 
-    actors, size = pool(len(texts)), blocks.sizes(len(texts), 16_384)
+    actors = pool(len(texts))
+    size = min(blocks.sizes(len(texts), 16_384), max(1, len(texts) // 10))  # several blocks also in a trial
     tables = [table_of(texts, start, size) for start in range(0, len(texts), size)]
     made = [Block(ray.put(table), len(table)) for table in tables]
     config = PredictConfig(model=model, max_length=MAX_LENGTH)
