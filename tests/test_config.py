@@ -19,6 +19,7 @@ from raypipe.config import (
     PredictConfig,
     PrepareConfig,
     RunConfig,
+    SweepConfig,
     TrainConfig,
     nearest,
 )
@@ -35,6 +36,7 @@ LEAST: dict[type[CommonConfig], dict[str, Any]] = {
     EvaluateConfig: {"model": "m", "input_hf_dataset": "user/data", "output_classify_file": "p.jsonl"},
     PredictConfig: {"model": "m"},
     AuditConfig: {"input_hf_dataset": "user/data", "output_filename": "out/a.jsonl"},
+    SweepConfig: {"input_hf_dataset": "user/data", "learning_rates": (1e-5, 1e-4)},
     RunConfig: {"config": "a.toml"},
     DemoConfig: {},
     DoctorConfig: {},
@@ -42,6 +44,24 @@ LEAST: dict[type[CommonConfig], dict[str, Any]] = {
 PREPARE_FLAGS = ["-i", "in", "-f", "a.jsonl", "-o", "out/a.jsonl"]
 
 REFUSED = [
+    (SweepConfig, {"learning_rates": ()}, "not exactly one of --learning-rates", "one of them"),
+    (SweepConfig, {"learning_rate_range": (1e-5, 1e-4)}, "not exactly one of --learning-rates", "one of them"),
+    (SweepConfig, {"learning_rates": (2.0,)}, "a learning rate of 2.0", "a number between 0 and 1"),
+    (
+        SweepConfig,
+        {"learning_rates": (), "learning_rate_range": (1e-3, 1e-4)},
+        "--learning-rate-range 0.001 0.0001",
+        "the lower rate first",
+    ),
+    (SweepConfig, {"learning_rate": 1e-4}, "--learning-rate in a sweep", "train's flags but this one"),
+    (SweepConfig, {"hf_model_name": "me/m"}, "--hf-model-name in a sweep", "train's flags but this one"),
+    (SweepConfig, {"train": False}, "--no-train or --examples in a sweep", "a training"),
+    (SweepConfig, {"wandb_output": "w.html"}, "--wandb-output in a sweep", "sweep.html has the curves"),
+    (SweepConfig, {"try_epochs": (0.0,)}, "--try-epochs 0.0", "more than 0"),
+    (SweepConfig, {"try_token_budgets": (100,)}, "--try-token-budgets 100", "at least --max-length 512"),
+    (SweepConfig, {"max_concurrent": "many"}, "--max-concurrent many", "auto, or a whole number of at least 1"),
+    (SweepConfig, {"evaluations_per_epoch": 0}, "--evaluations-per-epoch 0", "at least 1"),
+    (SweepConfig, {"time_budget_minutes": 0.0}, "--time-budget-minutes 0.0", "more than 0"),
     (DoctorConfig, {"seed": -1}, "--seed -1", "a whole number from 0 to 4294967295"),
     (DoctorConfig, {"num_cpus": 0}, "--num-cpus 0", "at least 1"),
     (DoctorConfig, {"wait_for_resources": -1.0}, "--wait-for-resources -1.0", "at least 0"),
@@ -161,6 +181,8 @@ ACCEPTED = [
     (TrainConfig, {"num_workers": "4", "epochs": 0.5, "early_stopping_patience": 1, "max_length": 8}),
     (TrainConfig, {"num_workers": "1:4", "attention": "fused"}),
     (TrainConfig, {"input_hf_dataset": None, "examples": True, "input_dir": "d", "filename": "f"}),
+    (SweepConfig, {"learning_rates": (), "learning_rate_range": (1e-5, 1e-3), "num_samples": 1, "max_concurrent": 2}),
+    (SweepConfig, {"try_epochs": (1.0, 2.5), "try_token_budgets": (512,), "try_models": ("a", "b")}),
     (EvaluateConfig, {"input_hf_dataset": None, "input_dir": "d", "filename": "f", "cumulative_score": 1.0}),
     (PredictConfig, {"output": "p.jsonl", "max_length": 512, "top_k": 1, "eval_batch_size": 1}),
     (DemoConfig, {"rows": 500, "epochs": 100.0}),
@@ -232,7 +254,7 @@ def test_the_fields_that_the_hash_ignores_are_those_of_where_and_how() -> None:
     common = {field.name for field in dataclasses.fields(CommonConfig)}
     where = {"output_filename", "output_dir", "output_classify_file", "output", "run_dir", "target_hf_dataset"}
     push = {"hf_model_name", "wandb_output", "yes_publish"}
-    keeping = {"checkpoint_minutes", "max_failures"}
+    keeping = {"checkpoint_minutes", "max_failures", "max_concurrent"}
     assert (common - {"seed"}) | where | push | {"block_rows", "explore_max_pairs"} | keeping == RUN_CONTROL
 
 
