@@ -209,7 +209,7 @@ def _worker(config: dict[str, Any]) -> dict[str, Any] | RaypipeError:
                 world,
                 report=None if config["is_trial"] else _report,
                 resume=resume,
-                evaluated=ray.train.report if config["is_trial"] else None,
+                evaluated=_tell if config["is_trial"] else None,
             )
         except RaypipeError as error:
             return error
@@ -231,3 +231,12 @@ def _report(folder: str) -> None:
 
     checkpoint = Checkpoint.from_directory(folder)
     ray.train.report({}, checkpoint=checkpoint, checkpoint_upload_mode=CheckpointUploadMode.ASYNC)
+
+
+def _tell(scores: dict[str, Any]) -> None:
+    """An evaluation of a sweep's trial, with the placement group that goes when the trial is stopped."""
+    import ray.train
+    from ray.util import get_current_placement_group
+
+    group = get_current_placement_group()
+    ray.train.report(scores | {"placement_group": "" if group is None else group.id.hex()})

@@ -14,6 +14,7 @@ import ray
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler
+from ray.util.placement_group import PlacementGroup, PlacementGroupID, remove_placement_group
 
 from raypipe import storage
 from raypipe.errors import RaypipeError
@@ -105,7 +106,7 @@ def sweep(
     else:
         scheduler = ASHAScheduler(
             time_attr="epoch",
-            max_t=max(plan.choice.epochs for plan in plans),
+            max_t=2 * max(plan.choice.epochs for plan in plans),  # a trial that gets to its end ends by itself
             grace_period=1 / plans[0].job.evaluations_per_epoch,
             reduction_factor=KEPT_SHARE,
         )
@@ -147,15 +148,33 @@ class Reported(TuneReportCallback):
 
 
 class _Progress(tune.Callback):
-    """A line for each evaluation."""
+    """A line for each evaluation; and the end of what a stopped trial leaves behind.
+
+    Tune ends a stopped trial's driver by force. Its workers' placement group then waits for Ray Train's own cleaner,
+    which asks the state API of whatever cluster started last on the machine, and may never find it (ray issue 54305).
+    """
 
     def __init__(self, choices: list[Choice]) -> None:
         self._choices = choices
+        self._groups: dict[str, str] = {}  # trial -> placement group of its workers
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **_: Any) -> None:
+        self._groups[trial.trial_id] = result.get("placement_group", "")
         choice = self._choices[trial.config["trial"]]
         ended = sum(other.is_finished() for other in trials)
         say(f"{choice}: epoch {result['epoch']:.2f}, macro-F1 {result['macro_f1']:.4f}; {ended} trials have ended")
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
+        self._release(trial)
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
+        self._release(trial)
+
+    def _release(self, trial: Any) -> None:
+        if group := self._groups.pop(trial.trial_id, ""):
+            remove_placement_group(
+                PlacementGroup(PlacementGroupID(bytes.fromhex(group)))
+            )  # one that is gone is no fault
 
 
 def _outcome(choice: Choice, result: Any) -> Trial:
