@@ -22,7 +22,7 @@ from raypipe.train import finetune, loop, modeling
 from raypipe.train.recipe import Recipe, recipe_for
 
 TEST_SHARE, SPLIT_SEED = 0.2, 42
-CORPUS_ROWS, CORPUS_WORDS, CORPUS_CLASS_ROWS = 8_000, (20, 60), 100  # of the docstrings
+CORPUS_ROWS, CORPUS_WORDS, CORPUS_CLASS_ROWS = 4_000, (20, 60), 100  # of the docstrings
 MAX_LENGTH, SCORE_TOKENS = 128, 4_096  # tokens of a text; of a forward pass
 
 
@@ -111,6 +111,8 @@ def fine_tune(
         truncation="head",
         balanced_classes=False,
         checkpoint_minutes=60.0,
+        attention="auto",
+        most_workers=1,
     )
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as scratch:
         outcome = loop.fine_tune(job, *tables, folder, scratch)

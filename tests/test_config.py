@@ -44,8 +44,18 @@ LEAST: dict[type[CommonConfig], dict[str, Any]] = {
 PREPARE_FLAGS = ["-i", "in", "-f", "a.jsonl", "-o", "out/a.jsonl"]
 
 REFUSED = [
-    (SweepConfig, {"learning_rates": ()}, "not exactly one of --learning-rates", "one of them"),
-    (SweepConfig, {"learning_rate_range": (1e-5, 1e-4)}, "not exactly one of --learning-rates", "one of them"),
+    (
+        SweepConfig,
+        {"learning_rates": ()},
+        "not exactly one of --learning-rates and --learning-rate-range",
+        "one of them",
+    ),
+    (
+        SweepConfig,
+        {"learning_rate_range": (1e-5, 1e-4)},
+        "not exactly one of --learning-rates and --learning-rate-range",
+        "one of them",
+    ),
     (SweepConfig, {"learning_rates": (2.0,)}, "a learning rate of 2.0", "a number between 0 and 1"),
     (
         SweepConfig,

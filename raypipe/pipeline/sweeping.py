@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import json
 import os
 from typing import Any
 
@@ -13,7 +12,7 @@ from raypipe.config import SweepConfig
 from raypipe.errors import ConfigError, StageError
 from raypipe.hub import Source
 from raypipe.pipeline import fitting
-from raypipe.pipeline.common import Clock, finished_output, hf_token, write_json
+from raypipe.pipeline.common import Clock, finished_output, hf_token, open_unfinished, write_json
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import StageResult
 
@@ -64,7 +63,8 @@ class _Sweep:
             return self._result(finished, "skipped")
         recipes = {name: self._recipe(base) for name, base in bases.items()}
         choices = choices_of(config, {name: recipe.epochs for name, recipe in recipes.items()}, workers.use_gpu)
-        self._open_experiment(plan)
+        open_unfinished(self.experiment, plan, config.resume, self.folder)
+        storage.remove(self.mark)
         most = None if config.max_concurrent == "auto" else int(config.max_concurrent)
         at_once, workers = tuning.share_out(workers, len(choices), most)
         say(f"{len(choices)} trials, {at_once} at a time; CPUs of a worker: {workers.cpus_each:.0f}")
@@ -139,21 +139,6 @@ class _Sweep:
             "models": models,
             "raypipe": __version__,
         }
-
-    def _open_experiment(self, plan: dict[str, Any]) -> None:
-        """The folder of the trials; empty but for --resume. Raises ConfigError where it is of another sweep."""
-        path = storage.join(self.experiment, "plan.json")
-        if self.config.resume and storage.exists(path):
-            if json.loads(storage.read_text(path)) != plan:
-                raise ConfigError(
-                    f"--resume with another configuration, dataset or base model than the unfinished {self.folder}",
-                    "the same flags and data",
-                    "run without --resume to begin anew",
-                )
-            return
-        storage.remove(self.experiment)
-        storage.remove(self.mark)
-        storage.write_text(path, json.dumps(plan))
 
     def _result(self, record: dict[str, Any], status: str) -> StageResult:
         outputs = {"run": self.folder, "sweep": self.mark}

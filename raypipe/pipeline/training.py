@@ -1,7 +1,6 @@
 """train: fine-tune a model, evaluate it on the test split, push it when asked."""
 
 import dataclasses
-import json
 import os
 from typing import Any
 
@@ -9,8 +8,8 @@ from raypipe import __version__, hub, provenance, splits, storage, tokens
 from raypipe.config import EvaluateConfig, TrainConfig
 from raypipe.errors import ConfigError, RaypipeError
 from raypipe.hub import Source
-from raypipe.pipeline import evaluating, fitting, tracked
-from raypipe.pipeline.common import Clock, finished_output, hf_token, write_json
+from raypipe.pipeline import evaluating, fitting, tracked, train_record
+from raypipe.pipeline.common import Clock, finished_output, hf_token, open_unfinished, write_json
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import StageResult
 
@@ -61,7 +60,24 @@ class _Run:
         return StageResult("train", config.hash(), "skipped", outputs, finished["rows"], finished["scores"])
 
     def go(self) -> StageResult:
-        from raypipe.report import cards, pages
+        fitted = self._fitted()
+        model = Source(storage.join(self.folder, "model"))
+        test = evaluating.of_splits(fitted.data, self.config.eval_batch_size)
+        metrics = evaluating.score_and_write(
+            test, model, self.token, self.config, self.predictions, self.config.baselines, self.clock
+        )
+        outputs = {"run": self.folder, "model": model.name, **self.predictions.paths()}
+        named = {"metrics": "metrics.json", "history": "history.json", "report": "report.html"}
+        outputs |= {kind: storage.join(self.folder, name) for kind, name in named.items()}
+        run = train_record.record(fitted, self.config, metrics, outputs, self.clock.seconds)
+        self._write(run, metrics, fitted.outcome, model)
+        storage.remove(self.checkpoints)
+        if self.config.hf_model_name is not None:
+            outputs["published"] = self._push(model.name, self.config.hf_model_name)
+        return StageResult("train", self.config.hash(), "done", outputs, fitted.rows, run["scores"], self.clock.total())
+
+    def _fitted(self) -> train_record.Fitted:
+        """All that can be refused before work, then the training."""
         from raypipe.train import modeling
         from raypipe.train.finetune import choose_workers
         from raypipe.train.recipe import recipe_for
@@ -73,7 +89,7 @@ class _Run:
         target = config.hf_model_name
         require_shared(None if hub.is_repository(target or "") else target)
         size = modeling.parameters(modeling.load_config(base, self.token))
-        base_license = hub.license_of(hub.card(base, "model", self.token))
+        license_name = hub.license_of(hub.card(base, "model", self.token))
         modeling.require_safetensors(base)
         recipe = recipe_for(size, config)
         data = splits.load(str(config.input_hf_dataset), config.text, config.subject_column, self.token)
@@ -83,75 +99,28 @@ class _Run:
         storage.remove(storage.join(self.folder, "run.json"))
         outcome, rows, cut = self._fit(workers, base, recipe, data)
         modeling.local_name.cache_clear()  # of an older model at the same address
-        model = Source(storage.join(self.folder, "model"))
-        test = evaluating.of_splits(data, config.eval_batch_size)
-        metrics = evaluating.score_and_write(
-            test, model, self.token, config, self.predictions, config.baselines, self.clock
+        return train_record.Fitted(
+            train_record.Base(base, size, license_name), data, recipe, workers, outcome, rows, cut
         )
-        outputs = {"run": self.folder, "model": model.name, **self.predictions.paths()}
-        outputs |= {
-            "metrics": storage.join(self.folder, "metrics.json"),
-            "history": storage.join(self.folder, "history.json"),
-            "report": storage.join(self.folder, "report.html"),
-        }
-        run = {
-            "model": {"name": base.name, "commit": base.revision, "parameters": size, "license": base_license},
-            "dataset": {
-                "name": data.source.name,
-                "commit": data.source.revision,
-                "fingerprint": data.fingerprint(),
-                "license": data.license,
-            },
-            "labels": data.labels,
-            "rows": rows,
-            "recipe": recipe.public(),
-            "batches": {
-                "token_budget": fitting.token_budget(config, workers.use_gpu),
-                "accumulation": outcome["accumulation"],
-                "rows_of_a_step": outcome["rows_of_a_step"],
-            },
-            "truncation": cut,
-            "validation": {
-                "best_macro_f1": outcome["best_macro_f1"],
-                "steps": outcome["steps"],
-                "epochs": outcome["epochs"],
-                **outcome["calibration"],
-                **_validation_scores(outcome["history"]),
-            },
-            "wandb": outcome["wandb"],
-            "workers": dataclasses.asdict(workers)
-            | {"count": outcome["workers"]}
-            | {name: outcome[name] for name in ("device", "device_name", "precision")},
-            "attention": {"asked_for": config.attention, **outcome["attention"]},
-            "scores": evaluating.flat(metrics),
-            "notices": fitting.cut_notices(cut) + metrics["notices"],
-            "outputs": outputs,
-            "seed": config.seed,
-            "config": config.public(),
-            "config_hash": config.hash(),
-            "seconds": {**self.clock.seconds, "train": outcome["seconds"]},
-            **provenance.record(),
-        }
-        card = cards.model_card(run, metrics)
-        storage.write_text(storage.join(model.name, "README.md"), card)
+
+    def _write(self, run: dict[str, Any], metrics: dict[str, Any], outcome: dict[str, Any], model: Source) -> None:
+        """The card into the model's folder, test scores to W&B, and the files that complete the run."""
+        from raypipe.report import cards, pages
+
+        storage.write_text(storage.join(model.name, "README.md"), cards.model_card(run, metrics))
         page = pages.train_page(run, metrics, outcome["history"])
         tracked.add_results(self.folder, outcome["wandb"], self.key, metrics)
-        if config.wandb_output is not None:
-            storage.write_text(storage.absolute(config.wandb_output), page)
+        if self.config.wandb_output is not None:
+            storage.write_text(storage.absolute(self.config.wandb_output), page)
         with storage.staged(self.folder, "run.json", ["metrics.json", "history.json", "report.html"]) as stage:
             write_json(os.path.join(stage, "metrics.json"), metrics)
             write_json(os.path.join(stage, "history.json"), outcome["history"])
             storage.write_text(os.path.join(stage, "report.html"), page)
             write_json(os.path.join(stage, "run.json"), run)
-        storage.remove(self.checkpoints)
-        if config.hf_model_name is not None:
-            outputs["published"] = self._push(model.name, config.hf_model_name)
-        return StageResult("train", config.hash(), "done", outputs, rows, run["scores"], self.clock.total())
 
     def _open_checkpoints(self, base: Source, data: splits.Splits) -> None:
         """The folder of checkpoints; empty but for --resume. Raises ConfigError where it is of another training."""
         self.is_new = not storage.exists(self.folder)
-        plan_path = storage.join(self.checkpoints, "plan.json")
         plan = {
             # Neither changes the rows of a step, and so the training goes on with others (train/batching.py).
             "config_hash": dataclasses.replace(self.config, num_workers=1, token_budget=None).hash(),
@@ -159,16 +128,7 @@ class _Run:
             "model": hub.fingerprint(base),
             "raypipe": __version__,
         }
-        if self.config.resume and storage.exists(plan_path):
-            if json.loads(storage.read_text(plan_path)) != plan:
-                raise ConfigError(
-                    f"--resume with another configuration, dataset or base model than the unfinished {self.folder}",
-                    "the same flags and data",
-                    "run without --resume to begin anew",
-                )
-            return
-        storage.remove(self.checkpoints)
-        storage.write_text(plan_path, json.dumps(plan))
+        open_unfinished(self.checkpoints, plan, self.config.resume, self.folder)
 
     def _fit(
         self, workers: Any, base: Source, recipe: Any, data: splits.Splits
@@ -215,15 +175,6 @@ def _evaluate_only(config: TrainConfig) -> StageResult:
     shared["output_classify_file"] = config.output_classify_file or storage.join(_folder(config), "predictions.jsonl")
     result = evaluating.evaluate(EvaluateConfig(model=config.model_for_training_finetune, **shared))
     return dataclasses.replace(result, command="train")
-
-
-def _validation_scores(history: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Accuracy and macro-F1 of the evaluation whose weights were kept, with their intervals."""
-    best = max((entry for entry in history if "eval_macro_f1" in entry), key=lambda entry: entry["eval_macro_f1"])
-    endings = {"value": "", "low": "_low", "high": "_high"}
-    return {
-        name: {part: best[f"eval_{name}{end}"] for part, end in endings.items()} for name in ("accuracy", "macro_f1")
-    }
 
 
 def _folder(config: TrainConfig) -> str:

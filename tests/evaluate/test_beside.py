@@ -78,7 +78,7 @@ def test_a_local_file_may_weigh_its_rows(local_ray, tmp_path, cells, expected):
     """The first row leaves for want of a label; what stays is weighted by its own cells, or by none with a notice."""
     made = zip(["x", "y", "z"], ["", "a", "b"], cells, strict=True)
     (tmp_path / "test.csv").write_text("text,label,weight\n" + "".join(f"{','.join(row)}\n" for row in made))
-    found = rows.of_files(str(tmp_path), "test.csv", "text", "label", None)
+    found = rows.of_files(str(tmp_path), ["test.csv"], "text", "label", 10)
     assert (found.weight() is None) == (expected is None)
     assert expected is None or found.weight().tolist() == expected
     assert any("the column weight has values" in notice for notice in found.notices) == (expected is None)

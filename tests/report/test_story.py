@@ -64,7 +64,6 @@ def drawn(rows=300):
     first = np.where(random.random(rows) < 0.7, true, random.integers(0, 3, rows))
     sure = np.full(rows, 0.7)
     return Scored(
-        order=np.arange(rows),
         best=np.column_stack([first, (first + 1) % 3, (first + 2) % 3]),
         scores=np.tile([0.7, 0.2, 0.1], (rows, 1)),
         true=true,
