@@ -43,9 +43,8 @@ class _Sweep:
         self.experiment = storage.join(self.folder, ".ray")  # from which --resume goes on
 
     def go(self, finished: dict[str, Any] | None) -> StageResult:
-        from raypipe.report import console, pages
+        """All that can be refused before work, then the trials, or what --resume found of them."""
         from raypipe.train import finetune
-        from raypipe.train import sweep as tuning
 
         config = self.config
         workers = finetune.choose_workers(config)
@@ -54,14 +53,22 @@ class _Sweep:
         require_shared(self.folder, *(base.name for base in bases.values() if base.is_folder))
         data = splits.load(str(config.input_hf_dataset), config.text, config.subject_column, self.token)
         splits.check_trainable(data)
-        plan = self._plan(bases, data)
-        if finished is not None:
-            if finished["plan"] != plan:
-                raise ConfigError(
-                    "--resume with changed data or base models", "those of the finished sweep", "--overwrite"
-                )
-            return self._result(finished, "skipped")
         recipes = {name: self._recipe(base) for name, base in bases.items()}
+        plan = self._plan(bases, data)
+        if finished is None:
+            return self._result(self._tried(workers, bases, recipes, data, plan), "done")
+        if finished["plan"] != plan:
+            raise ConfigError("--resume with changed data or base models", "those of the finished sweep", "--overwrite")
+        return self._result(finished, "skipped")
+
+    def _tried(
+        self, workers: Any, bases: dict[str, Source], recipes: dict[str, Any], data: splits.Splits, plan: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Run the trials; returns what sweep.json holds."""
+        from raypipe.report import console
+        from raypipe.train import sweep as tuning
+
+        config = self.config
         choices = choices_of(config, {name: recipe.epochs for name, recipe in recipes.items()}, workers.use_gpu)
         open_unfinished(self.experiment, plan, config.resume, self.folder)
         storage.remove(self.mark)
@@ -70,15 +77,10 @@ class _Sweep:
         say(f"{len(choices)} trials, {at_once} at a time; CPUs of a worker: {workers.cpus_each:.0f}")
         with self.clock("tokenise"):
             made = {name: fitting.tokenise(config, base, data, self.token) for name, base in bases.items()}
-        plans = [
-            tuning.Plan(
-                choice,
-                self._job(choice, workers, bases[choice.model], recipes[choice.model], data),
-                made[choice.model].train,
-                made[choice.model].validation,
-            )
-            for choice in choices
-        ]
+        plans = []
+        for choice in choices:
+            job = self._job(choice, workers, bases[choice.model], recipes[choice.model], data)
+            plans.append(tuning.Plan(choice, job, made[choice.model].train, made[choice.model].validation))
         budget_s = None if config.time_budget_minutes is None else 60 * config.time_budget_minutes
         with self.clock("trials"):
             trials = tuning.sweep(plans, workers, at_once, config.scheduler == "asha", budget_s, self.experiment)
@@ -95,15 +97,19 @@ class _Sweep:
             "seconds": self.clock.seconds,
             **provenance.record(),
         }
-        again = f"raypipe train --config THIS_FILE --output-dir NEW_FOLDER    # trial {best.choice.number} of a sweep"
-        chosen = _with_choice(config, best.choice)
+        self._write(record, best.choice, bases[best.choice.model], data.source)
+        console.sweep_table(record)
+        return record
+
+    def _write(self, record: dict[str, Any], best: Any, base: Source, data: Source) -> None:
+        from raypipe.report import pages
+
+        again = f"raypipe train --config THIS_FILE --output-dir NEW_FOLDER    # trial {best.number} of a sweep"
         with storage.staged(self.folder, "sweep.json", list(FILES.values())) as stage:
-            toml = fitting.as_toml(chosen, bases[best.choice.model], data.source, again)
+            toml = fitting.as_toml(_with_choice(self.config, best), base, data, again)
             storage.write_text(os.path.join(stage, FILES["best"]), toml)
             storage.write_text(os.path.join(stage, FILES["page"]), pages.sweep_page(record))
             write_json(os.path.join(stage, "sweep.json"), record)
-        console.sweep_table(record)
-        return self._result(record, "done")
 
     def _recipe(self, base: Source) -> Any:
         from raypipe.train import modeling
