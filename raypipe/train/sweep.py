@@ -6,6 +6,7 @@ tuning"). What is compared is the macro-F1 on the validation share of train; tes
 """
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,7 @@ from raypipe.train.finetune import Workers
 from raypipe.train.loop import Job
 
 KEPT_SHARE = 3  # of the trials that reach a rung of ASHA, one in so many goes on
+SAVED_EVERY_S = "1"  # the experiment's state: a trial that ended later than the last one before a kill is run again
 EXPERIMENT = "tune"  # the experiment's folder, from which a killed sweep goes on
 REPORTED = ("step", "epoch", "loss", "accuracy", "macro_f1", "macro_f1_low", "macro_f1_high")  # of an evaluation
 
@@ -98,6 +100,7 @@ def sweep(
     An experiment that a killed sweep left in ``folder`` goes on: trials that ended are kept, those that ran begin anew,
     and so do those that failed.
     """
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", SAVED_EVERY_S)
     function = tune.with_parameters(_run, plans=list(plans), workers=workers, folder=folder)
     trainable = tune.with_resources(function, {"CPU": finetune.TRIAL_CPUS})
     left = storage.join(folder, EXPERIMENT)

@@ -90,6 +90,7 @@ def test_a_killed_sweep_runs_no_ended_trial_again(tmp_path, still_model, dataset
     while not ended and first.poll() is None and time.monotonic() < deadline:
         time.sleep(0.2)
         ended = {path: path.stat().st_mtime_ns for path in folder.glob(".ray/tune/*/result.json") if _ended(path)}
+    time.sleep(4)  # the experiment's state is saved every second
     children = psutil.Process(first.pid).children(recursive=True)
     for process in [psutil.Process(first.pid), *children]:
         with contextlib.suppress(psutil.NoSuchProcess):
