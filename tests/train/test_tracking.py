@@ -1,6 +1,7 @@
 """What reaches W&B, read back from its files: two segments of one run, and nothing that must stay here."""
 
 import json
+import time
 import os
 
 import pytest
@@ -32,6 +33,7 @@ def segments(tmp_path, monkeypatch):
         "confusion": [[5, 1, 0], [0, 7, 0], [2, 0, 9]],
     }
     assert tracker.offline
+    time.sleep(1.1)  # W&B names a segment by the second in which it began, and a training takes longer than that
     summary, cells = evaluating.flat(metrics), tracked._cells(metrics)
     for name, content in tracked.files_of_results(tracker.id, Secret(None), summary, cells).items():
         (tmp_path / "wandb" / name).parent.mkdir(parents=True, exist_ok=True)
