@@ -1,8 +1,8 @@
 """What reaches W&B, read back from its files: two segments of one run, and nothing that must stay here."""
 
 import json
-import time
 import os
+import time
 
 import pytest
 from wandb_log import read_records
