@@ -22,7 +22,7 @@ from raypipe.train import finetune, loop, modeling
 from raypipe.train.recipe import Recipe, recipe_for
 
 TEST_SHARE, SPLIT_SEED = 0.2, 42
-CORPUS_ROWS, CORPUS_WORDS, CORPUS_CLASS_ROWS = 4_000, (20, 60), 100  # of the docstrings
+CORPUS_ROWS, CORPUS_WORDS, CORPUS_CLASS_ROWS = 8_000, (20, 60), 100  # of the docstrings
 MAX_LENGTH, SCORE_TOKENS = 128, 4_096  # tokens of a text; of a forward pass
 
 
