@@ -85,12 +85,11 @@ def test_a_killed_sweep_runs_no_ended_trial_again(tmp_path, still_model, dataset
     command = [sys.executable, "-m", "raypipe.cli", "sweep", *(word for pair in flags.items() for word in pair)]
     command += ["--learning-rates", *rates]
     first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
-    ended = {}
-    deadline = time.monotonic() + 300
-    while not ended and first.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.2)
-        ended = {path: path.stat().st_mtime_ns for path in folder.glob(".ray/tune/*/result.json") if _ended(path)}
-    time.sleep(4)  # the experiment's state is saved every second
+    saved, deadline = False, time.monotonic() + 300
+    while not saved and first.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.2)  # until Tune's saved state knows that a trial has ended
+        saved = any("TERMINATED" in path.read_text() for path in folder.glob(".ray/tune/experiment_state-*.json"))
+    ended = {path: path.stat().st_mtime_ns for path in folder.glob(".ray/tune/*/result.json") if _ended(path)}
     children = psutil.Process(first.pid).children(recursive=True)
     for process in [psutil.Process(first.pid), *children]:
         with contextlib.suppress(psutil.NoSuchProcess):
