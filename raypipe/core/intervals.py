@@ -19,6 +19,10 @@ class Estimate(NamedTuple):
     low: float
     high: float
 
+    def public(self) -> dict[str, float | None]:
+        """As JSON holds it, which has no nan."""
+        return {name: None if value != value else float(value) for name, value in self._asdict().items()}
+
 
 NOTHING = Estimate(np.nan, np.nan, np.nan)  # what zero rows give
 

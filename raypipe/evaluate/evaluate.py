@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from raypipe.core import calibration, intervals, metrics
-from raypipe.core.intervals import Estimate
 from raypipe.evaluate.earlier import Earlier
 from raypipe.evaluate.near_copies import NearCopies
 from raypipe.evaluate.scoring import Scored
@@ -44,7 +43,7 @@ def evaluate(
     for name, ranked in beside.rankings.items():
         right = ranked[:, 0] == true
         others[name] = _headline(ranked, true, classes, ks, seed, None) | {
-            "model_less_it": _estimate(intervals.paired_difference(correct, right)),
+            "model_less_it": intervals.paired_difference(correct, right).public(),
             "mcnemar_p_against_model": metrics.mcnemar(correct, right),
         }
     return {
@@ -84,12 +83,12 @@ def _headline(
     for k in ks:
         hits = metrics.top_k_hits(ranked, true, k)
         if weight is None:
-            scores[f"top{k}"] = _estimate(intervals.wilson(int(hits.sum()), len(true)))
+            scores[f"top{k}"] = intervals.wilson(int(hits.sum()), len(true)).public()
         else:
-            scores[f"top{k}"] = _estimate(calibration.mean_estimate(hits.astype(float), seed, weight))
+            scores[f"top{k}"] = calibration.mean_estimate(hits.astype(float), seed, weight).public()
     predicted = np.where(ranked[:, 0] < 0, classes, ranked[:, 0])  # one class more for labels that the model lacks
     found = metrics.class_estimates(true, predicted, classes + 1, seed, weight)
-    return scores | {"accuracy": scores["top1"]} | {name: _estimate(estimate) for name, estimate in found.items()}
+    return scores | {"accuracy": scores["top1"]} | {name: estimate.public() for name, estimate in found.items()}
 
 
 def _model(scored: Scored, classes: int, ks: list[int], seed: int, weight: np.ndarray | None) -> dict[str, Any]:
@@ -97,8 +96,8 @@ def _model(scored: Scored, classes: int, ks: list[int], seed: int, weight: np.nd
     losses = calibration.log_loss(scored.p_true[known])
     correct = scored.best[:, 0] == scored.true
     return _headline(scored.best, scored.true, classes, ks, seed, weight) | {
-        "log_loss": _estimate(calibration.mean_estimate(losses, seed, None if weight is None else weight[known])),
-        "ece": _estimate(calibration.calibration_estimate(scored.scores[:, 0], correct, seed, weight)),
+        "log_loss": calibration.mean_estimate(losses, seed, None if weight is None else weight[known]).public(),
+        "ece": calibration.calibration_estimate(scored.scores[:, 0], correct, seed, weight).public(),
     }
 
 
@@ -118,8 +117,8 @@ def _compared(correct: np.ndarray, earlier: Earlier) -> dict[str, Any]:
     return {
         "with": earlier.name,
         "sha256": earlier.sha256,
-        "top1": _estimate(intervals.wilson(int(earlier.correct.sum()), len(correct))),
-        "model_less_it": _estimate(intervals.paired_difference(correct, earlier.correct)),
+        "top1": intervals.wilson(int(earlier.correct.sum()), len(correct)).public(),
+        "model_less_it": intervals.paired_difference(correct, earlier.correct).public(),
         "only_model_right": int((correct & ~earlier.correct).sum()),
         "only_it_right": int((~correct & earlier.correct).sum()),
         "mcnemar_p": metrics.mcnemar(correct, earlier.correct),
@@ -133,8 +132,8 @@ def _calibration(scored: Scored, correct: np.ndarray, seed: int) -> dict[str, An
         f"{name}_{side}": value
         for side, (confidence, p_true) in sides.items()
         for name, value in {
-            "ece": _estimate(calibration.calibration_estimate(confidence, correct, seed)),
-            "log_loss": _estimate(calibration.mean_estimate(calibration.log_loss(p_true[known]), seed)),
+            "ece": calibration.calibration_estimate(confidence, correct, seed).public(),
+            "log_loss": calibration.mean_estimate(calibration.log_loss(p_true[known]), seed).public(),
             "reliability": _reliability(confidence, correct),
         }.items()
     }
@@ -157,8 +156,8 @@ def _coverage(confidence: np.ndarray, correct: np.ndarray, least: float) -> dict
     return {
         "confidence": least,
         "rows": rows,
-        "share": _estimate(intervals.wilson(rows, len(sure))),
-        "accuracy": _estimate(intervals.wilson(int(correct[sure].sum()), rows)),
+        "share": intervals.wilson(rows, len(sure)).public(),
+        "accuracy": intervals.wilson(int(correct[sure].sum()), rows).public(),
     }
 
 
@@ -177,7 +176,7 @@ def _apart(parts: dict[str, np.ndarray], correct: np.ndarray, true: np.ndarray, 
     right = {"model": correct} | {name: ranked[:, 0] == true for name, ranked in beside.rankings.items()}
     return {
         part: {"rows": int(rows.sum())}
-        | {name: _estimate(intervals.wilson(int(hits[rows].sum()), int(rows.sum()))) for name, hits in right.items()}
+        | {name: intervals.wilson(int(hits[rows].sum()), int(rows.sum())).public() for name, hits in right.items()}
         for part, rows in parts.items()
     }
 
@@ -191,7 +190,7 @@ def _lengths(tokens: np.ndarray, correct: np.ndarray) -> list[dict[str, Any]]:
         rows = group == number
         accuracy = intervals.wilson(int(correct[rows].sum()), int(rows.sum()))
         span = {"tokens_from": int(tokens[rows].min()), "tokens_to": int(edge), "rows": int(rows.sum())}
-        found.append(span | {"accuracy": _estimate(accuracy)})
+        found.append(span | {"accuracy": accuracy.public()})
     return found
 
 
@@ -206,12 +205,3 @@ def _classes(matrix: np.ndarray, labels: list[str]) -> dict[str, Any]:
         }
         for i, label in enumerate(labels)
     }
-
-
-def _estimate(estimate: Estimate) -> dict[str, float | None]:
-    return {name: _number(value) for name, value in estimate._asdict().items()}
-
-
-def _number(value: float) -> float | None:
-    """A float, or None for nan, which JSON does not have."""
-    return None if value != value else float(value)

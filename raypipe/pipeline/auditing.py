@@ -12,7 +12,7 @@ from raypipe import provenance, storage
 from raypipe.config import AuditConfig
 from raypipe.core import intervals, label_quality
 from raypipe.errors import ConfigError
-from raypipe.pipeline.common import Clock, finished_output, hf_token, write_json
+from raypipe.pipeline.common import Clock, finished_output, hf_token, with_endings, write_json
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import ID, LABEL, TEST, TEXT, TRAIN, StageResult
 
@@ -140,9 +140,9 @@ def _report(config: AuditConfig, rows: _Rows, names: pd.Index, label: np.ndarray
     return {
         "data_name": rows.name,
         "data_fingerprint": rows.fingerprint,
-        "accuracy": _estimate(intervals.wilson(total - counts["suspects"], total)),
-        "majority_accuracy": _estimate(intervals.wilson(largest, total)),
-        "confident_share": _estimate(intervals.wilson(counts["confident_suspects"], total)),
+        "accuracy": intervals.wilson(total - counts["suspects"], total).public(),
+        "majority_accuracy": intervals.wilson(largest, total).public(),
+        "confident_share": intervals.wilson(counts["confident_suspects"], total).public(),
         "counts": {"rows_in": usable + sum(rows.removed.values()), "removed": rows.removed, **counts},
         "classes": _by(names[label], marks),
         "splits": _by(rows.frame["split"].to_numpy(), marks) if config.input_hf_dataset else None,
@@ -173,10 +173,6 @@ def _pairs(
     return ordered.to_dict("records")
 
 
-def _estimate(estimate: intervals.Estimate) -> dict[str, float | None]:
-    return {name: None if value != value else float(value) for name, value in estimate._asdict().items()}
-
-
 def _folds(judged: "Judged") -> list[dict[str, int]]:
     sizes = np.bincount(judged.fold)
     parts = zip(sizes, judged.trained, judged.left_out, strict=True)
@@ -197,8 +193,4 @@ def _notices(rows: _Rows, unjudged: pd.Index, judged: "Judged") -> list[str]:
 def _flat(report: dict[str, Any]) -> dict[str, float | None]:
     """The numbers for the last line of standard output, each with its interval."""
     named = {name: report[name] for name in ("accuracy", "majority_accuracy", "confident_share")}
-    return {
-        f"{name}{ending}": estimate[part]
-        for name, estimate in named.items()
-        for ending, part in (("", "value"), ("_low", "low"), ("_high", "high"))
-    }
+    return with_endings(named)

@@ -39,6 +39,22 @@ def hf_token(config: Any) -> str | None:
     return token
 
 
+def wandb_key(config: Any) -> str | None:
+    """The Weights & Biases key of a configuration or its environment."""
+    return tokens.resolve(
+        config.wandb_access_token, "--wandb-access-token", "WANDB_API_KEY", config.allow_literal_token
+    )
+
+
+def with_endings(named: dict[str, dict[str, float | None]]) -> dict[str, float | None]:
+    """Numbers with their intervals for the last line of standard output: NAME, NAME_low and NAME_high of each."""
+    return {
+        f"{name}{ending}": estimate[part]
+        for name, estimate in named.items()
+        for ending, part in (("", "value"), ("_low", "low"), ("_high", "high"))
+    }
+
+
 def finished_output(mark: str, config: CommonConfig, outputs: list[str]) -> dict[str, Any] | None:
     """The completion mark of an earlier run that --resume may keep, or None where there is work to do.
 

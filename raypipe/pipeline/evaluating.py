@@ -8,7 +8,7 @@ from raypipe import hub, provenance, storage
 from raypipe.config import EvaluateConfig, ScoringConfig
 from raypipe.errors import ConfigError
 from raypipe.hub import Source
-from raypipe.pipeline.common import Clock, finished_output, hf_token, write_json
+from raypipe.pipeline.common import Clock, finished_output, hf_token, with_endings, write_json
 from raypipe.pipeline.kept import kept_work
 from raypipe.pipeline.rows import Rows, inputs, of_files, of_splits, require_rows
 from raypipe.runtime import require_shared, say, session
@@ -203,13 +203,14 @@ def flat(metrics: dict[str, Any]) -> dict[str, Any]:
         groups |= {f"traffic_{name}_": scores for name, scores in metrics["traffic"]["baselines"].items()}
     if metrics["compared"] is not None:
         groups["compared_"] = metrics["compared"]
-    return {
-        f"{prefix}{key}{ending}": estimate[part]
-        for prefix, scores in groups.items()
-        for key, estimate in scores.items()
-        if isinstance(estimate, dict)
-        for ending, part in (("", "value"), ("_low", "low"), ("_high", "high"))
-    }
+    return with_endings(
+        {
+            f"{prefix}{key}": estimate
+            for prefix, scores in groups.items()
+            for key, estimate in scores.items()
+            if isinstance(estimate, dict)
+        }
+    )
 
 
 def _notices(metrics: dict[str, Any]) -> list[str]:

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from raypipe import __version__, hub, provenance, splits, storage, tokens
+from raypipe import __version__, hub, provenance, splits, storage
 from raypipe.config import SweepConfig
 from raypipe.errors import ConfigError, StageError
 from raypipe.hub import Source
 from raypipe.pipeline import fitting
-from raypipe.pipeline.common import Clock, finished_output, hf_token, open_unfinished, write_json
+from raypipe.pipeline.common import Clock, finished_output, hf_token, open_unfinished, wandb_key, write_json
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import StageResult
 
@@ -25,12 +25,12 @@ def sweep(config: SweepConfig) -> StageResult:
     Raises ConfigError or DataError before work starts, StageError where every trial failed.
     """
     config.validate()
-    token = hf_token(config)
-    key = tokens.resolve(config.wandb_access_token, "--wandb-access-token", "WANDB_API_KEY", config.allow_literal_token)
-    run = _Sweep(config, token, key)
+    run = _Sweep(config, hf_token(config), wandb_key(config))
     finished = finished_output(run.mark, config, [storage.join(run.folder, name) for name in FILES.values()])
+    if finished is not None:
+        return run.again(finished)
     with session(config, trains=True):
-        return run.go(finished)
+        return run.go()
 
 
 class _Sweep:
@@ -42,24 +42,31 @@ class _Sweep:
         self.mark = storage.join(self.folder, "sweep.json")
         self.experiment = storage.join(self.folder, ".ray")  # from which --resume goes on
 
-    def go(self, finished: dict[str, Any] | None) -> StageResult:
-        """All that can be refused before work, then the trials, or what --resume found of them."""
-        from raypipe.train import finetune
-
-        config = self.config
-        workers = finetune.choose_workers(config)
-        names = config.try_models or (config.model_for_training_finetune,)
-        bases = {name: hub.resolve(name, "model", self.token) for name in names}
-        require_shared(self.folder, *(base.name for base in bases.values() if base.is_folder))
-        data = splits.load(str(config.input_hf_dataset), config.text, config.subject_column, self.token)
-        splits.check_trainable(data)
-        recipes = {name: self._recipe(base) for name, base in bases.items()}
-        plan = self._plan(bases, data)
-        if finished is None:
-            return self._result(self._tried(workers, bases, recipes, data, plan), "done")
-        if finished["plan"] != plan:
+    def again(self, finished: dict[str, Any]) -> StageResult:
+        """A finished sweep kept by --resume. Raises ConfigError for other data or base models."""
+        if finished["plan"] != self._plan(self._bases(), self._data()):
             raise ConfigError("--resume with changed data or base models", "those of the finished sweep", "--overwrite")
         return self._result(finished, "skipped")
+
+    def go(self) -> StageResult:
+        """All that can be refused before work, then the trials."""
+        from raypipe.train import finetune
+
+        workers = finetune.choose_workers(self.config)
+        bases = self._bases()
+        require_shared(self.folder, *(base.name for base in bases.values() if base.is_folder))
+        data = self._data()
+        splits.check_trainable(data)
+        recipes = {name: self._recipe(base) for name, base in bases.items()}
+        return self._result(self._tried(workers, bases, recipes, data, self._plan(bases, data)), "done")
+
+    def _bases(self) -> dict[str, Source]:
+        names = self.config.try_models or (self.config.model_for_training_finetune,)
+        return {name: hub.resolve(name, "model", self.token) for name in names}
+
+    def _data(self) -> splits.Splits:
+        config = self.config
+        return splits.load(str(config.input_hf_dataset), config.text, config.subject_column, self.token)
 
     def _tried(
         self, workers: Any, bases: dict[str, Source], recipes: dict[str, Any], data: splits.Splits, plan: dict[str, Any]

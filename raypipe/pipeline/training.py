@@ -4,12 +4,12 @@ import dataclasses
 import os
 from typing import Any
 
-from raypipe import __version__, hub, provenance, splits, storage, tokens
+from raypipe import __version__, hub, provenance, splits, storage
 from raypipe.config import EvaluateConfig, TrainConfig
 from raypipe.errors import ConfigError, RaypipeError
 from raypipe.hub import Source
 from raypipe.pipeline import evaluating, fitting, tracked, train_record
-from raypipe.pipeline.common import Clock, finished_output, hf_token, open_unfinished, write_json
+from raypipe.pipeline.common import Clock, finished_output, hf_token, open_unfinished, wandb_key, write_json
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import StageResult
 
@@ -23,7 +23,7 @@ def train(config: TrainConfig) -> StageResult:
     if config.examples or not config.train:
         return _evaluate_only(config)
     token = hf_token(config)
-    key = tokens.resolve(config.wandb_access_token, "--wandb-access-token", "WANDB_API_KEY", config.allow_literal_token)
+    key = wandb_key(config)
     folder = _folder(config)
     hub.check_target(config.hf_model_name, "model", token, folder)
     finished = finished_output(storage.join(folder, "run.json"), config, [storage.join(folder, "model")])

@@ -136,9 +136,13 @@ def checks_table(checks: list[tuple[str, str, str]]) -> None:
     _show("doctor", ["check", "verdict", "finding"], [list(check) for check in checks], numbers=False)
 
 
+def ranked(sweep: dict[str, Any]) -> list[dict[str, Any]]:
+    """The trials of sweep.json, best first, those without a score last."""
+    return sorted(sweep["trials"], key=lambda trial: -trial["best"]["macro_f1"] if trial["best"] else 1.0)
+
+
 def sweep_table(sweep: dict[str, Any]) -> None:
     """The trials, best first."""
-    ranked = sorted(sweep["trials"], key=lambda trial: -trial["best"]["macro_f1"] if trial["best"] else 1.0)
     rows = [
         [
             f"{trial['number']}",
@@ -148,7 +152,7 @@ def sweep_table(sweep: dict[str, Any]) -> None:
             f"{best['epoch']:.2f}" if best else "",
             trial["status"],
         ]
-        for trial in ranked
+        for trial in ranked(sweep)
         for best in [trial["best"]]
     ]
     _show("sweep: on validation rows", ["trial", "rate", "epochs", "macro-F1", "at epoch", "ended"], rows)

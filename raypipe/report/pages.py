@@ -8,6 +8,7 @@ import numpy as np
 
 from raypipe.provenance import command_line
 from raypipe.report import hints, plots, score_plots
+from raypipe.report.console import ranked
 from raypipe.report.hints import Story
 
 CLASSES_DRAWN = 30  # classes from which on a plot of all sizes stands above the table with its bars
@@ -118,7 +119,7 @@ def sweep_page(sweep: dict[str, Any]) -> str:
         "sweep.html",
         title="sweep",
         sweep=sweep,
-        ranked=sorted(sweep["trials"], key=lambda trial: -trial["best"]["macro_f1"] if trial["best"] else 1.0),
+        ranked=ranked(sweep),
         rates=plots.rates(
             [
                 (t["learning_rate"], *(t["best"][part] for part in ("macro_f1", "macro_f1_low", "macro_f1_high")))
