@@ -1,0 +1,43 @@
+"""Conditions that a configuration must meet, each refused with what it got, what it expected and a remedy."""
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from raypipe.errors import ConfigError
+
+
+def require(holds: bool, got: str, expected: str, remedy: str = "") -> None:
+    """Raise ConfigError unless the condition holds."""
+    if not holds:
+        raise ConfigError(got, expected, remedy)
+
+
+def one_source(dataset: str | None, folder: str | None, filename: str | None) -> None:
+    """Raise ConfigError unless rows come from a dataset, or from local files."""
+    local, both = bool(folder and filename), bool(dataset and (folder or filename))
+    require(
+        local != bool(dataset) and not both,
+        "not exactly one source of rows",
+        "--input-hf-dataset, or --input-dir with --filename",
+    )
+
+
+def fraction(value: float, flag: str, one_allowed: bool = False) -> None:
+    """Raise ConfigError unless 0 < value < 1, or = 1 where that is allowed."""
+    high = "<= 1" if one_allowed else "< 1"
+    require(0 < value < 1 or (one_allowed and value == 1), f"{flag} {value}", f"a number > 0 and {high}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The remedy "did you mean ...", or "" where nothing is near."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else ""
+
+
+def groups(pattern: str) -> int:
+    """Groups of a regular expression. Raises ConfigError where it is none."""
+    try:
+        return re.compile(pattern).groups
+    except re.error as error:
+        raise ConfigError(f"--token-pattern {pattern!r}", "a regular expression", str(error)) from None
