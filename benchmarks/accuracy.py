@@ -78,9 +78,7 @@ def small_recipe(**flags: Any) -> Recipe:
     return recipe_for(22_700_000, TrainConfig(input_hf_dataset="any", **flags))
 
 
-def fine_tune(
-    texts: Sequence[str], labels: np.ndarray, data: Labelled, recipe: Recipe, seed: int, threads: int, test: bool = True
-) -> Fit:
+def fine_tune(texts: Sequence[str], labels: np.ndarray, data: Labelled, recipe: Recipe, seed: int, threads: int) -> Fit:
     """MiniLM on these rows as `raypipe train` does it, validation share included, and its answers on the test rows."""
     model = Source(encoder_path())
     config = TrainConfig(input_hf_dataset="any", seed=seed)
@@ -116,7 +114,7 @@ def fine_tune(
     )
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as scratch:
         outcome = loop.fine_tune(job, *tables, folder, scratch)
-        best = rank(Source(f"{folder}/model"), data.test_text) if test else np.full(len(data.test_text), -1)
+        best = rank(Source(f"{folder}/model"), data.test_text)
     return Fit(best == data.test_label, outcome)
 
 

@@ -19,27 +19,47 @@ from results_file import save
 
 from raypipe.core.intervals import wilson
 from raypipe.evaluate.baseline import baselines
+from raypipe.train.recipe import Recipe
 
 SETS = ("banking77", "hwu64")
+SEED = 42  # of the sweep, and the first of the others
 RATES = (5e-5, 1e-4, 1.5e-4, 2e-4, 3e-4, 4e-4, 6e-4, 1e-3)
 
 
-def several(data: Labelled, seeds: int, threads: int, **flags: Any) -> dict[str, Any]:
-    """The same recipe with each seed: accuracy of each, their mean, and an interval of rows and seeds together."""
-    recipe = accuracy.small_recipe(**flags)
-    fits = []
-    for seed in range(42, 42 + seeds):
-        fit = accuracy.fine_tune(data.train_text, data.train_label, data, recipe, seed, threads)
-        fits.append(fit)
-        report({"set": data.name, **recipe.public(), "seed": seed, "top1": round(float(fit.correct.mean()), 4)})
-    return {
-        "recipe": recipe.public(),
-        "top1_of_seeds": [float(fit.correct.mean()) for fit in fits],
-        "top1": _mean_over_rows(np.array([fit.correct for fit in fits])),
-        "validation_macro_f1": [fit.outcome["best_macro_f1"] for fit in fits],
-        "training_seconds": [fit.outcome["seconds"] for fit in fits],
-        "precision": fits[0].outcome["precision"],
-    }
+class Trainings:
+    """Fine-tunings of one set by their recipe and seed; one that was asked for before is not done again."""
+
+    def __init__(self, data: Labelled, threads: int) -> None:
+        self.data = data
+        self._threads = threads
+        self._done: dict[tuple[Recipe, int], accuracy.Fit] = {}
+
+    def fit(self, recipe: Recipe, seed: int) -> accuracy.Fit:
+        data = self.data
+        if (recipe, seed) not in self._done:
+            fit = accuracy.fine_tune(data.train_text, data.train_label, data, recipe, seed, self._threads)
+            self._done[recipe, seed] = fit
+            validation = round(fit.outcome["best_macro_f1"], 4)
+            report({"set": data.name, **recipe.public(), "seed": seed, "validation_macro_f1": validation})
+        return self._done[recipe, seed]
+
+    def several(self, seeds: range, **flags: Any) -> dict[str, Any]:
+        """One recipe with each seed: accuracy of each, and their mean with an interval over the rows."""
+        recipe = accuracy.small_recipe(**flags)
+        fits = [self.fit(recipe, seed) for seed in seeds]
+        return {
+            "recipe": recipe.public(),
+            "top1_of_seeds": [float(fit.correct.mean()) for fit in fits],
+            "top1": _mean_over_rows(np.array([fit.correct for fit in fits])),
+            "validation_macro_f1": [fit.outcome["best_macro_f1"] for fit in fits],
+            "training_seconds": [fit.outcome["seconds"] for fit in fits],
+            "precision": fits[0].outcome["precision"],
+        }
+
+    def swept(self, rates: tuple[float, ...], seed: int) -> dict[str, float]:
+        """Validation macro-F1 by learning rate."""
+        recipes = {f"{rate:g}": accuracy.small_recipe(learning_rate=rate) for rate in rates}
+        return {name: self.fit(recipe, seed).outcome["best_macro_f1"] for name, recipe in recipes.items()}
 
 
 def _mean_over_rows(correct: np.ndarray) -> dict[str, float]:
@@ -49,32 +69,22 @@ def _mean_over_rows(correct: np.ndarray) -> dict[str, float]:
     return {"value": float(per_row.mean()), "low": float(per_row.mean() - half), "high": float(per_row.mean() + half)}
 
 
-def swept(data: Labelled, rates: tuple[float, ...], threads: int) -> dict[str, float]:
-    """Validation macro-F1 by learning rate."""
-    found = {}
-    for rate in rates:
-        recipe = accuracy.small_recipe(learning_rate=rate)
-        fit = accuracy.fine_tune(data.train_text, data.train_label, data, recipe, 42, threads, test=False)
-        found[f"{rate:g}"] = fit.outcome["best_macro_f1"]
-        report({"set": data.name, "rate": rate, "validation_macro_f1": round(fit.outcome["best_macro_f1"], 4)})
-    return found
-
-
-def measure(data: Labelled, seeds: int, rates: tuple[float, ...], threads: int) -> dict[str, Any]:
+def measure(data: Labelled, seeds: range, rates: tuple[float, ...], threads: int) -> dict[str, Any]:
     """One set."""
-    ranked = baselines(data.train_text, data.train_label, data.test_text, seed=42, kept=1)["tfidf_logreg"]
-    right = int((ranked[:, 0] == data.test_label).sum())
+    ranked = baselines(data.train_text, data.train_label, data.test_text, seed=SEED, kept=1)["tfidf_logreg"]
+    right, trainings = int((ranked[:, 0] == data.test_label).sum()), Trainings(data, threads)
     found: dict[str, Any] = {
         "rows": {"train": len(data.train_text), "test": len(data.test_text)},
         "tfidf_logreg": wilson(right, len(data.test_text))._asdict(),
-        "defaults": several(data, seeds, threads),
-        "two_epochs": several(data, seeds, threads, epochs=2.0),
+        "defaults": trainings.several(seeds),
+        "two_epochs": trainings.several(seeds, epochs=2.0),
     }
     if rates:
-        scores = swept(data, rates, threads)
+        scores = trainings.swept(rates, SEED)
         best = float(max(scores, key=lambda rate: scores[rate]))
-        found["sweep"] = {"validation_macro_f1": scores, "best": several(data, seeds, threads, learning_rate=best)}
-        found["defaults_less_sweep"] = found["defaults"]["top1"]["value"] - found["sweep"]["best"]["top1"]["value"]
+        chosen = trainings.several(seeds, learning_rate=best)
+        found["sweep"] = {"validation_macro_f1": scores, "best": chosen}
+        found["defaults_less_sweep"] = found["defaults"]["top1"]["value"] - chosen["top1"]["value"]
     return found
 
 
@@ -87,7 +97,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     sets = [accuracy.load(name, options.data) for name in options.sets]
-    measured = {data.name: measure(data, options.seeds, RATES[: options.rates], options.threads) for data in sets}
+    seeds, rates = range(SEED, SEED + options.seeds), RATES[: options.rates]
+    measured = {data.name: measure(data, seeds, rates, options.threads) for data in sets}
     save(options.name or "defaults", {"model": "all-MiniLM-L6-v2, 22.7 M parameters", "sets": measured})
 
 
