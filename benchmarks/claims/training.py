@@ -37,6 +37,17 @@ def apart(name: str) -> Read:
     return read
 
 
+def kept_by_bf16(name: str) -> Read:
+    """Share of the test rows that keep their first label in bfloat16, least of the seeds."""
+
+    def read(result: Result) -> float | None:
+        measured = result["sets"][name]
+        changed = measured["defaults"]["test_labels_changed_by_bf16"]
+        return None if None in changed else 1 - max(changed) / measured["rows"]["test"]
+
+    return read
+
+
 def mfu(lengths: str) -> Read:
     runs = at("results", {"lengths": lengths}, "runs", "raypipe")
     return lambda r: statistics.median(run["mfu"] for run in runs(r))
@@ -84,6 +95,12 @@ def claims_on_defaults(name: str) -> tuple[Claim, ...]:
             at("sets", name, "defaults_less_sweep"),
             "+.4f",
             at_least=-0.005,
+        ),
+        Claim(
+            f"{name}: first labels that bfloat16 leaves as float32 has them, least of the seeds",
+            kept_by_bf16(name),
+            ".1%",
+            at_least=0.995,
         ),
         estimate(f"{name}: top-1 after two epochs", at("sets", name, "two_epochs", "top1")),
     )
