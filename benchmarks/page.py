@@ -16,6 +16,7 @@ from claims import HELD_BY_TESTS, MET, MISSED, NOT_RUN, SECTIONS, WITHOUT_SCRIPT
 from suite import HERE, SUITE
 
 RESULTS, PAGE = HERE / "results", HERE.parent / "docs" / "benchmarks.md"
+TABLES = tuple(itertools.chain(*SECTIONS.values()))
 SCRIPTS = {script.name: script for script in SUITE}
 INTRODUCTION = """# Benchmarks
 
@@ -36,8 +37,15 @@ class Found(NamedTuple):
 
 
 def newest(folder: Path) -> dict[str, Found]:
-    """The newest file of each name."""
-    return {origin.name(path): Found(path, json.loads(path.read_text())) for path in sorted(folder.glob("*.json"))}
+    """The newest file of each name, in the order in which they were finished."""
+    files = {origin.name(path): Found(path, json.loads(path.read_text())) for path in sorted(folder.glob("*.json"))}
+    return dict(sorted(files.items(), key=lambda item: item[1].result["finished"]))
+
+
+def holding(table: Table, results: dict[str, Found]) -> Found | None:
+    """The last file that holds some of a table."""
+    held = [found for name, found in results.items() if table.is_in(name, found.result)]
+    return held[-1] if held else None
 
 
 def row(*cells: str) -> str:
@@ -73,26 +81,26 @@ def section(table: Table, found: Found | None) -> Iterator[str]:
     yield ""
 
 
-def judged(results: dict[str, Found]) -> list[tuple[Table, Claim, str]]:
-    """Each claim that has a target, and its verdict."""
-    found = []
-    for table in itertools.chain(*SECTIONS.values()):
-        result = results[table.name].result if table.name in results else None
-        found += [(table, claim, claim.verdict(result)) for claim in table.claims if claim.has_target]
-    return found
+def judged(results: dict[str, Found]) -> Iterator[tuple[Table, Claim, Result | None]]:
+    """Each claim that has a target."""
+    for table in TABLES:
+        found = holding(table, results)
+        for claim in table.claims:
+            if claim.has_target:
+                yield table, claim, found.result if found else None
 
 
 def summary(results: dict[str, Found]) -> Iterator[str]:
     """How many targets were met, and each that was not."""
-    claims = judged(results)
+    claims = [(*claim, claim[1].verdict(claim[2])) for claim in judged(results)]
     count = {verdict: sum(found == verdict for *_, found in claims) for verdict in (MET, MISSED, NOT_RUN)}
     yield f"Of {len(claims)} targets {count[MET]} are met, {count[MISSED]} missed, {count[NOT_RUN]} not run yet.\n"
     if count[MISSED]:
         yield row("missed", "what", "target", "seen")
         yield row(*["---"] * 4)
-    for table, claim, verdict in claims:
+    for table, claim, result, verdict in claims:
         if verdict == MISSED:
-            yield row(table.title, claim.what, claim.target(), claim.seen(results[table.name].result))
+            yield row(table.title, claim.what, claim.target(), claim.seen(result))
     yield ""
 
 
@@ -118,16 +126,14 @@ def without_script() -> Iterator[str]:
 
 def small_runs(results: dict[str, Found]) -> Iterator[str]:
     """What `make bench` measured at a size of minutes; not judged."""
-    tables = {f"{table.script}-quick": table for table in itertools.chain(*SECTIONS.values())}
-    measured = {name: table for name, table in tables.items() if name in results}
+    measured = [(table, results[name]) for table in TABLES if (name := f"{table.script}-quick") in results]
     if not measured:
         return
     yield "## Small runs\n"
     yield "By `make bench`, to see that the scripts work; the sizes are too small for the targets.\n"
     yield row("script", "what", "seen", "day")
     yield row(*["---"] * 4)
-    for name, table in measured.items():
-        path, result = results[name]
+    for table, (path, result) in measured:
         for claim in table.claims:
             if seen := claim.seen(result):
                 yield row(table.script, claim.what, seen, origin.day(path))
@@ -136,8 +142,11 @@ def small_runs(results: dict[str, Found]) -> Iterator[str]:
 
 def others(results: dict[str, Found]) -> Iterator[str]:
     """Files that no table reads."""
-    read = {table.name for table in itertools.chain(*SECTIONS.values())}
-    left = [found for name, found in results.items() if name not in read and not name.endswith("-quick")]
+    left = [
+        found
+        for name, found in results.items()
+        if not name.endswith("-quick") and not any(table.is_in(name, found.result) for table in TABLES)
+    ]
     if left:
         yield "## Other results\n"
         yield row("file", "command", "commit")
@@ -154,7 +163,7 @@ def render(results: dict[str, Found]) -> str:
     for title, tables in SECTIONS.items():
         lines.append(f"## {title}\n")
         for table in tables:
-            lines += section(table, results.get(table.name))
+            lines += section(table, holding(table, results))
     lines += [*without_script(), *held_by_tests(), *small_runs(results), *others(results)]
     return "\n".join(lines).rstrip("\n") + "\n"
 

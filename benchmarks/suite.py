@@ -64,6 +64,8 @@ SUITE = (
     Script("dedup_peers", "--peers {peers}", quick="--rows 5000 --rounds 3", optional="--text-dedup {text_dedup}"),
     Script("script_vs_prepare", quick="--rows 5000 --rounds 3"),
     Script("scale", quick="--rows 10000 20000 --fit 20000"),
+    Script("slots", quick="--rows 20000"),
+    Script("known_sets", "--data {data}"),
     Script("cleaning_pays", "--data {data}", quick="--sets banking77 --models tfidf"),
     Script("kills", quick="--kills 2"),
     Script("train_speed", "--data {data}", quick="--steps 20 --rounds 1 --sets banking77"),

@@ -22,6 +22,7 @@ MADE = {
     "git_commit": "0123456789abcdef+changes",
     "hardware": {"machine": "x86_64", "cpus": 2, "memory_gib": 8.0},
     "versions": {"python": "3.11.7", "ray": "2.60.0"},
+    "finished": "2026-01-01T00:00:00Z",
 }
 
 
@@ -54,9 +55,16 @@ def test_a_result_is_held_to_its_target(tmp_path, ratio, verdict):
 
 
 def test_the_newest_file_of_a_name_counts(tmp_path):
-    older, newer = {"2026-01-01-ray_overhead": overhead(1.5)}, {"2026-02-01-ray_overhead": overhead(1.0)}
-    text = rendered(tmp_path, **newer, **older)
+    text = rendered(tmp_path, **{"2026-02-01-ray_overhead": overhead(1.0), "2026-01-01-ray_overhead": overhead(1.5)})
     assert "1.000 | met" in text and "1.500" not in text
+
+
+def test_a_run_on_some_of_the_sets_is_found_by_the_start_of_its_name(tmp_path):
+    later = {"finished": "2026-01-02T00:00:00Z"}
+    text = rendered(
+        tmp_path, **{"2026-01-02-ray_overhead_more": overhead(1.0) | later, "2026-01-01-ray_overhead": overhead(1.5)}
+    )
+    assert "1.000 | met" in text and "1.500" not in text and "Other results" not in text
 
 
 def test_without_results_nothing_is_met(tmp_path):

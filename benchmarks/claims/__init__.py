@@ -14,7 +14,6 @@ SECTIONS: dict[str, tuple[Table, ...]] = {
 WITHOUT_SCRIPT = (
     ("a job of three machines, one of them killed in each stage", "the same bytes, weights and predictions"),
     ("twenty starts and stops of trials", "no placement group, actor or process left"),
-    ("prepare of a million rows, two task slots over one", "≥ 1.5 times as fast"),
     ("what `--dry-run` predicts of three data sets", "within 30 %"),
 )
 

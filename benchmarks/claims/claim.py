@@ -1,6 +1,7 @@
 """What a claim is: a number of a result file, and the bound that it is held to."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +45,7 @@ class Claim:
         """What the file holds; None where there is none."""
         try:
             return None if result is None else self.read(result)
-        except (KeyError, StopIteration):
+        except KeyError:
             return None
 
     def seen(self, result: Result | None) -> str:
@@ -65,7 +66,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Table:
-    """The claims on one result file, ``DATE-NAME.json``."""
+    """The claims on one result file: DATE-NAME.json, or DATE-NAME-MORE.json, such as a run on some of the sets."""
 
     title: str
     script: str
@@ -73,6 +74,18 @@ class Table:
     data: Read  # the rows it was measured on, in words
     claims: tuple[Claim, ...]
     remark: str = ""
+
+    def is_in(self, name: str, result: Result) -> bool:
+        """Whether a file of this name holds some of it."""
+        is_named = re.fullmatch(rf"{self.name}([-_].*)?", name) and not name.endswith("-quick")
+        return bool(is_named) and any(claim.value(result) is not None for claim in self.claims)
+
+
+def first(found: Iterable[Any]) -> Any:
+    """The first of them; a KeyError where there is none."""
+    for one in found:
+        return one
+    raise KeyError
 
 
 def at(*path: Any) -> Read:
@@ -82,7 +95,7 @@ def at(*path: Any) -> Read:
         found: Any = result
         for step in path:
             is_key = not isinstance(step, dict)
-            found = found[step] if is_key else next(one for one in found if step.items() <= one.items())
+            found = found[step] if is_key else first(one for one in found if step.items() <= one.items())
         return found
 
     return read

@@ -1,6 +1,6 @@
 """Claims on `raypipe prepare`."""
 
-from claims.claim import Claim, Read, Result, Table, at, counted, texts
+from claims.claim import Claim, Read, Result, Table, at, counted, first, texts
 
 WHOLE, SHORT, CHARACTERS = ({"case": case} for case in ("whole texts", "first sentences", "characters"))
 GIB = 1024  # MiB
@@ -24,7 +24,7 @@ def ratio(case: dict[str, str], threshold: float) -> Read:
 
 def of(rows: int, read: Read) -> Read:
     """What is read of the measurement of so many rows."""
-    return lambda r: read(next(one for one in r["sizes"] if one["data"]["rows"] == rows))
+    return lambda r: read(first(one for one in r["sizes"] if one["data"]["rows"] == rows))
 
 
 def growth(result: Result) -> float:
@@ -54,6 +54,28 @@ def peer(case: str) -> Claim:
         ".2f",
         " s",
         beside=lambda r: f"(recall {found(r)['recall']:.3f}, precision {found(r)['precision']:.2f})",
+    )
+
+
+def claims_on_set(name: str) -> tuple[Claim, ...]:
+    found = at("sets", {"set": name})
+
+    def removed(threshold: float, key: str) -> Read:
+        return lambda r: at("thresholds", {"threshold": threshold}, key)(found(r))
+
+    return (
+        *(
+            Claim(
+                f"{name}, t = {threshold}: rows that leave",
+                removed(threshold, "removed"),
+                ",d",
+                beside=lambda r, t=threshold: f"({removed(t, 'label_disagreements')(r):,} with another label)",
+            )
+            for threshold in (0.8, 0.9, 1.0)
+        ),
+        Claim(f"{name}: rows of the largest chain at 0.7", lambda r: found(r)["longest_chain"], ",d"),
+        Claim(f"{name}: padding in token-budget batches", lambda r: found(r)["padding"]["token_budget"], ".1%"),
+        Claim(f"{name}: padding in batches by chance", lambda r: found(r)["padding"]["by_chance"], ".1%"),
     )
 
 
@@ -185,4 +207,28 @@ SCALE = Table(
     ),
 )
 
-TABLES = (EXACT, SAME_BYTES, JOIN, PEERS, SCRIPT, HALF_A_MILLION, SCALE)
+SLOTS = Table(
+    "One task slot and two",
+    "slots",
+    "slots",
+    lambda r: f"{r['data']['rows']:,} generated rows, t = {r['threshold']:g}",
+    (
+        Claim(
+            "ingest to ledger: seconds with one slot over those with two",
+            at("one_slot_over_two"),
+            ".2f",
+            " times",
+            at_least=1.5,
+        ),
+    ),
+)
+
+KNOWN_SETS = Table(
+    "What is in the known sets",
+    "known_sets",
+    "known-sets",
+    lambda r: counted({one["set"]: one["rows"] for one in r["sets"]}),
+    tuple(claim for name in ("banking77", "hwu64") for claim in claims_on_set(name)),
+)
+
+TABLES = (EXACT, SAME_BYTES, JOIN, PEERS, SCRIPT, HALF_A_MILLION, SCALE, SLOTS, KNOWN_SETS)
