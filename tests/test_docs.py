@@ -1,5 +1,7 @@
 """The documentation: its commands parse, its links lead somewhere, the first half of its tutorial runs as printed."""
 
+import ast
+import dataclasses
 import itertools
 import json
 import re
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from raypipe import cli
+from raypipe import cli, config, pipeline
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "cluster/README.md", *sorted(ROOT.glob("docs/*.md"))]
@@ -83,6 +85,21 @@ def flags_of(name: str) -> set[str]:
     done = subprocess.run([sys.executable, "-m", "raypipe.cli", name, "--help"], capture_output=True, text=True)
     assert done.returncode == 0
     return set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", done.stdout))
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs/python.md"], ids=lambda page: page.name)
+def test_python_names_what_is_there(page: Path) -> None:
+    """Verbs, configurations and their fields."""
+    calls = [
+        node for block in blocks(page, "python") for node in ast.walk(ast.parse(block)) if isinstance(node, ast.Call)
+    ]
+    verbs = [call.func.attr for call in calls if isinstance(call.func, ast.Attribute)]
+    assert verbs
+    assert [verb for verb in verbs if not hasattr(pipeline, verb)] == []
+    for call in calls:
+        if isinstance(call.func, ast.Name) and call.func.id.endswith("Config"):
+            fields = {field.name for field in dataclasses.fields(getattr(config, call.func.id))}
+            assert {word.arg for word in call.keywords} - {None} <= fields
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
