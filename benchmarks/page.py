@@ -117,7 +117,7 @@ def held_by_tests() -> Iterator[str]:
 def without_script() -> Iterator[str]:
     if WITHOUT_SCRIPT:
         yield "## Not measured yet\n"
-        yield "No script does.\n"
+        yield "No script measures these.\n"
         yield row("what", "target")
         yield row(*["---"] * 2)
         yield from itertools.starmap(row, WITHOUT_SCRIPT)

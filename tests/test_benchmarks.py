@@ -15,7 +15,7 @@ import page  # noqa: E402
 import run  # noqa: E402
 from claims import HELD_BY_TESTS, SECTIONS  # noqa: E402
 from claims.claim import MET, MISSED, NOT_RUN, Claim, at  # noqa: E402
-from suite import SUITE, Script  # noqa: E402
+from suite import PLACES, SUITE, Script  # noqa: E402
 
 MADE = {
     "command": "train_speed.py --data data --name trial",
@@ -109,6 +109,10 @@ def test_every_script_is_in_the_suite():
     assert saving == scripts
     assert {table.script for tables in SECTIONS.values() for table in tables} == scripts
     assert all(script.question() for script in SUITE)
+    shared = (page.HERE / "common.py").read_text()
+    for script in SUITE:
+        known = set(re.findall(r'"(--[a-z-]+)"', script.path.read_text() + shared))
+        assert {word for word in script.arguments(PLACES, False) if word.startswith("--")} <= known, script.name
     assert all((ROOT / test).exists() for *_, test in HELD_BY_TESTS)
 
 
