@@ -101,14 +101,14 @@ def at(*path: Any) -> Read:
     return read
 
 
-def estimate(what: str, read: Read, form: str = ".3f", **bounds: float) -> Claim:
+def estimate(what: str, read: Read, form: str = ".3f", at_least: float | None = None) -> Claim:
     """A claim on ``{value, low, high}``, its interval beside it."""
 
     def interval(result: Result) -> str:
         found = read(result)
         return f"[{found['low']:.3f}, {found['high']:.3f}]"
 
-    return Claim(what, lambda r: read(r)["value"], form, beside=interval, **bounds)
+    return Claim(what, lambda r: read(r)["value"], form, at_least=at_least, beside=interval)
 
 
 def texts(data: dict[str, Any]) -> str:

@@ -57,22 +57,21 @@ def peer(case: str) -> Claim:
     )
 
 
+def leaving(name: str, threshold: float) -> Claim:
+    """Rows of a set that leave at a threshold, and how many of them have another label than the row that stays."""
+    line = at("sets", {"set": name}, "thresholds", {"threshold": threshold})
+    return Claim(
+        f"{name}, t = {threshold:g}: rows that leave",
+        lambda r: line(r)["removed"],
+        ",d",
+        beside=lambda r: f"({line(r)['label_disagreements']:,} with another label)",
+    )
+
+
 def claims_on_set(name: str) -> tuple[Claim, ...]:
     found = at("sets", {"set": name})
-
-    def removed(threshold: float, key: str) -> Read:
-        return lambda r: at("thresholds", {"threshold": threshold}, key)(found(r))
-
     return (
-        *(
-            Claim(
-                f"{name}, t = {threshold}: rows that leave",
-                removed(threshold, "removed"),
-                ",d",
-                beside=lambda r, t=threshold: f"({removed(t, 'label_disagreements')(r):,} with another label)",
-            )
-            for threshold in (0.8, 0.9, 1.0)
-        ),
+        *(leaving(name, threshold) for threshold in (0.8, 0.9, 1.0)),
         Claim(f"{name}: rows of the largest chain at 0.7", lambda r: found(r)["longest_chain"], ",d"),
         Claim(f"{name}: padding in token-budget batches", lambda r: found(r)["padding"]["token_budget"], ".1%"),
         Claim(f"{name}: padding in batches by chance", lambda r: found(r)["padding"]["by_chance"], ".1%"),
