@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import origin
-from claims import HELD_BY_TESTS, MET, MISSED, NOT_RUN, SECTIONS, WITHOUT_SCRIPT, Claim, Result, Table
+from claims import HELD_BY_TESTS, MET, MISSED, NOT_RUN, QUICK, SECTIONS, WITHOUT_SCRIPT, Claim, Result, Table
 from suite import HERE, SUITE
 
 RESULTS, PAGE = HERE / "results", HERE.parent / "docs" / "benchmarks.md"
@@ -126,15 +126,15 @@ def without_script() -> Iterator[str]:
 
 def small_runs(results: dict[str, Found]) -> Iterator[str]:
     """What `make bench` measured at a size of minutes; not judged."""
-    measured = [(table, results[name]) for table in TABLES if (name := f"{table.script}-quick") in results]
-    if not measured:
+    quick = {name: found for name, found in results.items() if QUICK in name}
+    if not quick:
         return
     yield "## Small runs\n"
     yield "By `make bench`, to see that the scripts work; the sizes are too small for the targets.\n"
     yield row("script", "what", "seen", "day")
     yield row(*["---"] * 4)
-    for table, (path, result) in measured:
-        for claim in table.claims:
+    for table, (name, (path, result)) in itertools.product(TABLES, quick.items()):
+        for claim in table.claims if name.startswith(table.script + QUICK) else ():
             if seen := claim.seen(result):
                 yield row(table.script, claim.what, seen, origin.day(path))
     yield ""
@@ -145,7 +145,7 @@ def others(results: dict[str, Found]) -> Iterator[str]:
     left = [
         found
         for name, found in results.items()
-        if not name.endswith("-quick") and not any(table.is_in(name, found.result) for table in TABLES)
+        if QUICK not in name and not any(table.is_in(name, found.result) for table in TABLES)
     ]
     if left:
         yield "## Other results\n"

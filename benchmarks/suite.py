@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from claims import QUICK
+
 HERE = Path(__file__).parent
 PLACES = {  # what a machine may lack, by its name in braces among the flags; how a page writes it
     "data": "../shared/data",
@@ -49,7 +51,7 @@ class Script:
         parts = [self.flags, self.optional if has_optional else "", "" if is_long else self.quick or ""]
         words = " ".join(parts).split()
         if self.quick and not is_long:
-            words += ["--name", f"{self.name}-quick"]
+            words += ["--name", f"{self.name}{QUICK}"]
         return [word.format_map(places) for word in words]
 
     def command(self) -> str:

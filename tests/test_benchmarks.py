@@ -62,7 +62,7 @@ def test_the_newest_file_of_a_name_counts(tmp_path):
 def test_a_run_on_some_of_the_sets_is_found_by_the_start_of_its_name(tmp_path):
     later = {"finished": "2026-01-02T00:00:00Z"}
     text = rendered(
-        tmp_path, **{"2026-01-02-ray_overhead_more": overhead(1.0) | later, "2026-01-01-ray_overhead": overhead(1.5)}
+        tmp_path, **{"2026-01-02-ray_overhead-hwu64": overhead(1.0) | later, "2026-01-01-ray_overhead": overhead(1.5)}
     )
     assert "1.000 | met" in text and "1.500" not in text and "Other results" not in text
 
@@ -73,7 +73,7 @@ def test_without_results_nothing_is_met(tmp_path):
 
 
 def test_quick_results_are_shown_and_not_judged(tmp_path):
-    text = rendered(tmp_path, **{"2026-01-01-ray_overhead-quick": overhead(9.0)})
+    text = rendered(tmp_path, **{"2026-01-01-ray_overhead-quick-banking77": overhead(9.0)})
     assert " 0 are met, 0 missed" in text
     assert re.search(r"\| ray_overhead \| seconds over .* \| 9\.000 \| 2026-01-01 \|", text)
 
