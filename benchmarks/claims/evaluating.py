@@ -60,9 +60,11 @@ def cleaning(model: str, name: str) -> Table:
             f"{r['sets'][name]['test_rows']['without_near_copy']:,} test rows of {name} without a near-copy in train"
         ),
         (
-            estimate("accuracy of a model of all raw rows", at(*found, "raw", "top1")),
-            estimate("that of a model of cleaned rows less it", at(*found, "cleaned_0.8", "less_raw"), "+.3f"),
-            estimate("the same less as many random rows", at(*found, "cleaned_0.8", "less_random"), "+.3f"),
+            estimate("accuracy, trained on all raw rows", at(*found, "raw", "top1")),
+            estimate("trained on cleaned rows, less that", at(*found, "cleaned_0.8", "less_raw"), "+.3f"),
+            estimate(
+                "trained on cleaned rows, less as many random rows", at(*found, "cleaned_0.8", "less_random"), "+.3f"
+            ),
         ),
     )
 
