@@ -31,6 +31,10 @@ def evaluate(config: EvaluateConfig) -> StageResult:
     out = Outputs(config.output_classify_file)
     finished = finished_output(out.mark, config, list(out.paths().values()))
     clock = Clock()
+    if config.dry_run:
+        from raypipe.pipeline import dry_run
+
+        return dry_run.answer("evaluate", dry_run.estimate_evaluate(config), config, clock.total())
     with session(config):
         require_shared(out.folder, config.input_dir)
         if finished is None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from raypipe import storage
+from raypipe import hub, storage
 from raypipe.config import PrepareConfig
 from raypipe.pipeline import publishing
 from raypipe.pipeline.common import finished_output, hf_token, write_json
@@ -19,22 +19,19 @@ def prepare(config: PrepareConfig) -> StageResult:
 
     Raises ConfigError or DataError before anything is written.
     """
+    from raypipe.pipeline import dry_run
     from raypipe.report import console
 
     config.validate()
-    if config.explore:
+    if config.explore and not config.dry_run:
         from raypipe.pipeline.exploring import explore
 
         return explore(config)
-    token = hf_token(config)
-    storage.check_reachable(
-        config.input_dir, config.output_filename, config.label_map, config.corrections, config.decontaminate
-    )
-    out = _Outputs(config.output_filename)
-    outputs = out.paths()
-    target = publishing.at_the_door(config, outputs["dataset"], token)
-    job = Job(config, out)
+    job, target, token = at_the_door(config)
+    out, outputs = job.out, job.out.paths()
     finished = None if job.unfinished() else finished_output(out.mark, config, list(outputs.values()))
+    if config.dry_run:
+        return dry_run.answer("prepare", dry_run.estimate_prepare(config, job).estimate, config, job.clock.total())
     if finished is not None and target is not None:
         publishing.refuse_private_rows(finished, target, config.yes_publish)
     with session(config):
@@ -52,6 +49,17 @@ def prepare(config: PrepareConfig) -> StageResult:
     return StageResult(
         "prepare", config.hash(), "skipped" if finished else "done", outputs, counts, seconds=job.clock.total()
     )
+
+
+def at_the_door(config: PrepareConfig) -> tuple[Job, hub.Target | None, str | None]:
+    """All that can be refused before work, with the target of a push and the token. Raises ConfigError or DataError."""
+    token = hf_token(config)
+    storage.check_reachable(
+        config.input_dir, config.output_filename, config.label_map, config.corrections, config.decontaminate
+    )
+    out = _Outputs(config.output_filename)
+    target = publishing.at_the_door(config, out.paths()["dataset"], token)
+    return Job(config, out), target, token
 
 
 class _Outputs:

@@ -34,6 +34,10 @@ def train(config: TrainConfig) -> StageResult:
         raise ConfigError(
             f"a complete output exists: {run.predictions.mark}", "a new --output-classify-file", "--overwrite"
         )
+    if config.dry_run:
+        from raypipe.pipeline import dry_run
+
+        return dry_run.answer("train", dry_run.estimate_train(config), config, run.clock.total())
     with session(config, trains=True):
         return run.go()
 

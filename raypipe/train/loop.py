@@ -124,7 +124,7 @@ def fine_tune(
             train_dataset=Rows(train),
             eval_dataset=Rows(validation),
             data_collator=collate,
-            compute_metrics=_scores,
+            compute_metrics=scores,
             callbacks=_callbacks(job, tracker, batches, best, report, progress["seconds"], evaluated),
         )
         trainer.remove_callback(PrinterCallback)  # Track says what there is to say
@@ -230,7 +230,7 @@ def _arguments(job: Job, bf16: bool, batches: TokenBatches, folder: str, longest
     )
 
 
-def _scores(predicted: EvalPrediction) -> dict[str, float]:
+def scores(predicted: EvalPrediction) -> dict[str, float]:
     """Of the validation rows loss, accuracy and macro-F1 with intervals; their temperature, and the loss with it."""
     logits, true = predicted.predictions, predicted.label_ids  # (rows, classes), (rows,)
     best, temperature = logits.argmax(axis=-1), calibration.fit_temperature(logits, true)

@@ -1,0 +1,59 @@
+"""What evaluate would need: rows in the model's tokens, and forward passes timed."""
+
+import pandas as pd
+
+from raypipe import splits
+from raypipe.config import EvaluateConfig
+from raypipe.estimate import DRIVER_MIB, RAY_MIB, RAY_START_S, READ_START_S, WORKER_MIB, Estimate, machine_of
+from raypipe.pipeline.common import hf_token
+from raypipe.pipeline.dry_run.scoring import ToScore, add_scoring
+from raypipe.pipeline.dry_run.tokenising import encoded
+from raypipe.pipeline.dry_run.training import DATASET_BYTES
+from raypipe.pipeline.evaluating import resolve_classifier
+from raypipe.pipeline.rows import inputs
+from raypipe.schema import TEST, TEXT, TRAIN
+from raypipe.splits import Splits
+
+MIB = 1 << 20
+
+
+def estimate_evaluate(config: EvaluateConfig) -> Estimate:
+    """Predict evaluate. Raises ConfigError or DataError as the real run would."""
+    from raypipe.train import modeling
+
+    token, machine = hf_token(config), machine_of(config)
+    model = resolve_classifier(config.model, token)
+    is_gpu = config.device == "cuda" or (config.device == "auto" and machine.gpus > 0)
+    estimate = Estimate({"start": RAY_START_S}, memory_mib={"driver": DRIVER_MIB, "ray": RAY_MIB})
+    texts, share, data, share_of_train = _rows(config, token, estimate)
+    test = encoded(texts, share, model, config, token)
+    estimate.counts = {"rows_in": test.rows, "tokens": test.tokens, "rows_cut": test.rows_cut}
+    estimate.tokens, estimate.tokens_cut = test.tokens, test.tokens_cut
+    estimate.rows_tokenised, estimate.rows_cut = test.rows, test.rows_cut
+    classifier = modeling.blank_classifier(model, modeling.labels_of(modeling.load_config(model, token)), token)
+    weights = sum(p.numel() * p.element_size() for p in classifier.parameters()) / MIB
+    estimate.memory_mib["worker"] = WORKER_MIB + 300 + 2 * weights
+    estimate.notes += machine.notes
+    labels = modeling.labels_of(classifier.config)
+    to_score = ToScore(test.rows, test.lengths, test.seconds, labels, model, classifier.eval(), data, share_of_train)
+    add_scoring(estimate, to_score, config, machine, is_gpu, config.baselines)
+    return estimate
+
+
+def _rows(
+    config: EvaluateConfig, token: str | None, estimate: Estimate
+) -> "tuple[pd.Series[str], float, Splits | None, float]":
+    """Texts to score, their share of all, and the training rows beside them with theirs."""
+    from raypipe.data import sample
+
+    if config.input_hf_dataset is not None:
+        data, shares = splits.sample(config.input_hf_dataset, config.text, config.subject_column, token, DATASET_BYTES)
+        return data.test[TEXT], shares[TEST], data, shares[TRAIN]
+    folder, files = inputs(str(config.input_dir), str(config.filename))
+    from raypipe.data import ingest
+
+    ingest.peek(folder, files, config.text, config.subject_column)
+    taken = sample.take(folder, files, config.text, config.subject_column)
+    estimate.seconds["read"] = READ_START_S + taken.seconds / taken.share
+    usable = [record.text for _, record in taken.records if not record.reason]
+    return pd.Series(usable), taken.share, None, 1.0
