@@ -48,7 +48,7 @@ class _Rule:
         self.text[table.alive] = table.text_numbers(table.alive)
         self.text_taken = np.zeros(self.text.max(initial=-1) + 1, bool)
         self.waits_for = list(range(len(self.blocks)))  # comparisons that each block still waits for
-        self.graph = Graph("join", len(self.blocks) * (len(self.blocks) + 1) // 2)
+        self.graph = Graph("join", len(self.blocks) * (len(self.blocks) + 1) // 2, work)
 
     def run(self) -> None:
         if self.blocks:

@@ -68,7 +68,7 @@ def write(table: Table, stage: str, name: str, work: Work) -> dict[str, Any]:
     try:
         for kind in ("train_csv", "test_csv"):
             files[kind].write(CSV_HEADER.encode())
-        for parts in in_order("write", formatted, len(table.shards)):
+        for parts in in_order("write", formatted, len(table.shards), work):
             found = json.loads(unpacked(parts)[0])
             for kind in private.KINDS:
                 counts[kind] += found["counts"][kind]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from raypipe import hub, provenance, storage
 from raypipe.config import EvaluateConfig, ScoringConfig
 from raypipe.errors import ConfigError
+from raypipe.forecast import Forecast, compared
 from raypipe.hub import Source
 from raypipe.pipeline.common import Clock, finished_output, hf_token, with_endings, write_json
 from raypipe.pipeline.kept import kept_work
@@ -15,6 +16,8 @@ from raypipe.runtime import require_shared, say, session
 from raypipe.schema import StageResult
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from raypipe.evaluate.blocks import Block
     from raypipe.evaluate.earlier import Earlier
     from raypipe.evaluate.precision import Precision
@@ -133,9 +136,8 @@ def score_and_write(
         pending = beside.start(rows, config.seed, config.top_k, with_baselines, earlier)
         predictions = os.path.join(stage, out.predictions)
         with clock("score"), open(predictions, "wb") as file:
-            scored = scorer.score(
-                rows.blocks, lambda _, lines: file.writelines(lines), storage.join(work, scorer.precision)
-            )
+            forecast = Forecast(rows.count)
+            scored = scorer.score(rows.blocks, _writer(file, forecast), storage.join(work, scorer.precision))
         with clock("judge"):
             metrics = judge(scored, labels, pending.wait(labels), config.seed, config.top_k, temperature)
         metrics |= {
@@ -155,6 +157,7 @@ def score_and_write(
             "config": config.public(),
             "config_hash": config.hash(),
             "seconds": clock.seconds,
+            "forecasts": compared({"score": forecast}),
             **provenance.record(),
         }
         details = {
@@ -168,7 +171,21 @@ def score_and_write(
     for notice in metrics["notices"]:
         say(notice)
     console.scores_table(metrics)
+    console.forecast_table(metrics["forecasts"])
     return metrics
+
+
+def _writer(file: Any, forecast: Forecast) -> "Callable[[Block, list[bytes]], None]":
+    """Writes the lines of each block, and tells the forecast how many rows are done."""
+    done = 0
+
+    def write(block: "Block", lines: list[bytes]) -> None:
+        nonlocal done
+        file.writelines(lines)
+        done += block.rows
+        forecast.step(done)
+
+    return write
 
 
 def make_scorer(

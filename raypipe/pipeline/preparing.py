@@ -7,6 +7,7 @@ import numpy as np
 
 from raypipe import hub, storage
 from raypipe.config import PrepareConfig
+from raypipe.forecast import compared
 from raypipe.pipeline import publishing
 from raypipe.pipeline.common import finished_output, hf_token, write_json
 from raypipe.pipeline.job import Job, refuse_changed_input
@@ -41,6 +42,7 @@ def prepare(config: PrepareConfig) -> StageResult:
         refuse_changed_input(finished, job.checksums)
         report = finished or job.run(lambda work: _stages(job, out, work))
     console.prepare_table(report)
+    console.forecast_table(report["forecasts"])
     for notice in report["notices"]:
         say(f"notice: {notice}")
     if target is not None:
@@ -119,7 +121,7 @@ def _write(job: Job, out: _Outputs, table: Any, facts: dict[str, Any], work: Any
         with job.clock("describe"):
             facts |= describing.facts(table)
             examples = describing.examples(table, facts["differ_only_in"])
-        report = describing.report(job, table, facts) | {"tasks": work.counts}
+        report = describing.report(job, table, facts) | {"tasks": work.counts, "forecasts": compared(work.forecasts)}
         card = cards.dataset_card(report)
         storage.write_text(os.path.join(stage, out.dataset, "README.md"), card)
         written = [*out.rows, *(f"{out.dataset}/{file}" for file in DATASET_FILES)]

@@ -115,6 +115,7 @@ def fine_tune(
     if rank == 0 and computes.reason and (job.attention == "fused" or arguments.device.type == "cuda"):
         say(f"warning: no fused attention: {computes.reason}; training with {computes.kind} attention")
     key, group = job.wandb_key.value, job.run_group
+    forecast = Forecast(job.forecast_limit_s, _evaluation_share(job, train, validation))
     with tracking.tracked(folder, job.run_name, job.tracked_config, key, rank == 0, group) as tracker:
         trainer = StepTrainer(
             batches=batches,
@@ -125,7 +126,7 @@ def fine_tune(
             eval_dataset=Rows(validation),
             data_collator=collate,
             compute_metrics=scores,
-            callbacks=_callbacks(job, tracker, batches, best, report, progress["seconds"], evaluated),
+            callbacks=_callbacks(job, tracker, batches, best, forecast, report, progress["seconds"], evaluated),
         )
         trainer.remove_callback(PrinterCallback)  # Track says what there is to say
         start = time.monotonic()
@@ -144,6 +145,7 @@ def fine_tune(
         "best_macro_f1": trainer.state.best_metric,
         "calibration": best.calibration,
         "seconds": round(seconds, 2),
+        "predicted_s": forecast.predicted_s,
         "device": str(trainer.args.device),
         "device_name": f"CPU, threads: {job.threads}" if job.use_cpu else torch.cuda.get_device_name(),
         "precision": "bf16" if bf16 else "fp32",
@@ -160,6 +162,7 @@ def _callbacks(
     tracker: tracking.Tracker,
     batches: TokenBatches,
     best: checkpoints.Best,
+    forecast: Forecast,
     report: checkpoints.Report | None,
     seconds_before: float,
     evaluated: Callable[[dict[str, Any]], None] | None,
@@ -167,14 +170,13 @@ def _callbacks(
     callbacks: list[TrainerCallback] = [
         Track(tracker, batches),
         Collapse(len(job.labels), job.recipe.learning_rate),
+        forecast,
         best,
     ]
     if job.evaluations_per_epoch > 1:
         callbacks.append(WithinEpoch(job.evaluations_per_epoch, batches))
     if evaluated is not None:
         callbacks.append(Evaluated(evaluated))
-    if job.forecast_limit_s is not None:
-        callbacks.append(Forecast(job.forecast_limit_s))
     if report is not None:
         least_s = 60 * job.checkpoint_minutes
         callbacks.append(checkpoints.Checkpoints(least_s, batches, best, report, seconds_before))
@@ -190,6 +192,11 @@ def _of_all_lengths(table: pa.Table) -> np.ndarray:
 def _lengths(table: pa.Table) -> np.ndarray:
     """Tokens of each row  # (rows,) int64."""
     return pc.list_value_length(table["input_ids"]).to_numpy().astype(np.int64)
+
+
+def _evaluation_share(job: Job, train: pa.Table, validation: pa.Table) -> float:
+    """What the evaluations of an epoch take, as a share of its steps: a forward pass is a third of a step's work."""
+    return job.evaluations_per_epoch * int(_lengths(validation).sum()) / (3 * int(_lengths(train).sum()))
 
 
 def _steps(job: Job, batches: TokenBatches) -> int:
