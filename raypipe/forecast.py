@@ -19,11 +19,13 @@ class Forecast:
     predicted_s: float | None = None
     took_s: float | None = None
     _start: float = field(default_factory=time.monotonic)
+    _done: float = 0.0
     _first: tuple[float, float] | None = None  # seconds and parts when the first ones were done
 
-    def step(self, done: float) -> None:
-        """So many parts are done."""
-        spent = time.monotonic() - self._start
+    def add(self, parts: float) -> None:
+        """So many more parts are done."""
+        spent, self._done = time.monotonic() - self._start, self._done + parts
+        done = self._done
         if done >= self.total:
             self.took_s = spent
         elif self._first is None:

@@ -125,7 +125,7 @@ class Progress:
 
     def step(self) -> None:
         self.done += 1
-        self._forecast.step(self.done)
+        self._forecast.add(1)
         now = time.monotonic()
         if now - self.said >= PROGRESS_S and self.done < self.total:
             self.said, spent = now, now - self.start

@@ -16,8 +16,6 @@ from raypipe.runtime import require_shared, say, session
 from raypipe.schema import StageResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from raypipe.evaluate.blocks import Block
     from raypipe.evaluate.earlier import Earlier
     from raypipe.evaluate.precision import Precision
@@ -137,7 +135,12 @@ def score_and_write(
         predictions = os.path.join(stage, out.predictions)
         with clock("score"), open(predictions, "wb") as file:
             forecast = Forecast(rows.count)
-            scored = scorer.score(rows.blocks, _writer(file, forecast), storage.join(work, scorer.precision))
+
+            def write(block: "Block", lines: list[bytes]) -> None:
+                file.writelines(lines)
+                forecast.add(block.rows)
+
+            scored = scorer.score(rows.blocks, write, storage.join(work, scorer.precision))
         with clock("judge"):
             metrics = judge(scored, labels, pending.wait(labels), config.seed, config.top_k, temperature)
         metrics |= {
@@ -173,19 +176,6 @@ def score_and_write(
     console.scores_table(metrics)
     console.forecast_table(metrics["forecasts"])
     return metrics
-
-
-def _writer(file: Any, forecast: Forecast) -> "Callable[[Block, list[bytes]], None]":
-    """Writes the lines of each block, and tells the forecast how many rows are done."""
-    done = 0
-
-    def write(block: "Block", lines: list[bytes]) -> None:
-        nonlocal done
-        file.writelines(lines)
-        done += block.rows
-        forecast.step(done)
-
-    return write
 
 
 def make_scorer(

@@ -115,7 +115,8 @@ def fine_tune(
     if rank == 0 and computes.reason and (job.attention == "fused" or arguments.device.type == "cuda"):
         say(f"warning: no fused attention: {computes.reason}; training with {computes.kind} attention")
     key, group = job.wandb_key.value, job.run_group
-    forecast = Forecast(job.forecast_limit_s, _evaluation_share(job, train, validation))
+    held_out = _lengths(validation).sum() / _lengths(train).sum()
+    forecast = Forecast(job.forecast_limit_s, job.evaluations_per_epoch * held_out)
     with tracking.tracked(folder, job.run_name, job.tracked_config, key, rank == 0, group) as tracker:
         trainer = StepTrainer(
             batches=batches,
@@ -192,11 +193,6 @@ def _of_all_lengths(table: pa.Table) -> np.ndarray:
 def _lengths(table: pa.Table) -> np.ndarray:
     """Tokens of each row  # (rows,) int64."""
     return pc.list_value_length(table["input_ids"]).to_numpy().astype(np.int64)
-
-
-def _evaluation_share(job: Job, train: pa.Table, validation: pa.Table) -> float:
-    """What the evaluations of an epoch take, as a share of its steps: a forward pass is a third of a step's work."""
-    return job.evaluations_per_epoch * int(_lengths(validation).sum()) / (3 * int(_lengths(train).sum()))
 
 
 def _steps(job: Job, batches: TokenBatches) -> int:

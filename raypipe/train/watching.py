@@ -92,11 +92,12 @@ class Evaluated(TrainerCallback):
 class Forecast(TrainerCallback):
     """Predicts a training from its first steps; stops one beyond the limit, on all workers alike.
 
-    ``evaluation`` is what all evaluations take, as a share of the steps. Only trainings on the CPU have a limit.
+    ``evaluated`` are the tokens evaluated in an epoch, as a share of those trained on; a forward pass is a third of
+    a step's work. Only trainings on the CPU have a limit.
     """
 
-    def __init__(self, limit_s: float | None, evaluation: float) -> None:
-        self._limit_s, self._evaluation = limit_s, evaluation
+    def __init__(self, limit_s: float | None, evaluated: float) -> None:
+        self._limit_s, self._evaluation = limit_s, float(evaluated) / 3
         self._start = 0.0
         self._seen = 0
         self.predicted_s: float | None = None

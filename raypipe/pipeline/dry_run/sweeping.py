@@ -46,11 +46,8 @@ def estimate_sweep(config: SweepConfig) -> Estimate:
     have = max(1, machine.gpus) if is_gpu else machine.cpus
     at_once, _ = tuning.share_out_of(have, fit.workers, len(choices), most)
     full = sum(whole) / at_once
-    trials = (
-        full * _share_run(len(choices), config.evaluations_per_epoch * max(c.epochs for c in choices))
-        if config.scheduler == "asha"
-        else full
-    )
+    evaluations = config.evaluations_per_epoch * max(choice.epochs for choice in choices)
+    trials = full * (_share_run(len(choices), evaluations) if config.scheduler == "asha" else 1)
     if config.time_budget_minutes is not None:
         trials = min(trials, 60 * config.time_budget_minutes)
     encode_s = sum(one.training.seconds + one.validation.seconds for one in tokens.values())
