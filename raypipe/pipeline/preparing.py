@@ -42,7 +42,8 @@ def prepare(config: PrepareConfig) -> StageResult:
         refuse_changed_input(finished, job.checksums)
         report = finished or job.run(lambda work: _stages(job, out, work))
     console.prepare_table(report)
-    console.forecast_table(report["forecasts"])
+    if finished is None:
+        console.forecast_table(report["forecasts"])
     for notice in report["notices"]:
         say(f"notice: {notice}")
     if target is not None:

@@ -78,6 +78,16 @@ def _flat_counts(counts: dict[str, Any], prefix: str = "") -> list[tuple[str, in
     return found
 
 
+def forecast_table(forecasts: dict[str, dict[str, float]]) -> None:
+    """What long stages predicted of themselves after their first part, beside what they took."""
+    rows = [
+        [stage, f"{s['predicted']:,.1f}", f"{s['took']:,.1f}", f"{s['predicted'] / max(s['took'], 1e-3):.2f}"]
+        for stage, s in forecasts.items()
+    ]
+    if rows:
+        _show("seconds by stage", ["", "predicted", "took", "ratio"], rows)
+
+
 def explore_table(report: dict[str, Any]) -> None:
     """What each threshold would remove."""
     columns = ["threshold", "removed", "share", "another label", "only digits differ", "only negation differs", "kept"]

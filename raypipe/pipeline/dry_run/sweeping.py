@@ -47,7 +47,7 @@ def estimate_sweep(config: SweepConfig) -> Estimate:
     at_once, _ = tuning.share_out_of(have, fit.workers, len(choices), most)
     full = sum(whole) / at_once
     evaluations = config.evaluations_per_epoch * max(choice.epochs for choice in choices)
-    trials = full * (_share_run(len(choices), evaluations) if config.scheduler == "asha" else 1)
+    trials = full * (share_run(len(choices), evaluations) if config.scheduler == "asha" else 1)
     if config.time_budget_minutes is not None:
         trials = min(trials, 60 * config.time_budget_minutes)
     encode_s = sum(one.training.seconds + one.validation.seconds for one in tokens.values())
@@ -68,7 +68,7 @@ def estimate_sweep(config: SweepConfig) -> Estimate:
     return estimate
 
 
-def _share_run(trials: int, evaluations: float) -> float:
+def share_run(trials: int, evaluations: float) -> float:
     """Of all trials' work, what asha leaves in expectation, for trials of so many evaluations in random order.
 
     Rungs stand at 1, 3, 9, ... evaluations. The k-th trial that comes to a rung goes on where it is among the best of
