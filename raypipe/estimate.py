@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
-from raypipe.config import EstimatedConfig
+from raypipe.config import EstimatedConfig, ScoringConfig
 from raypipe.errors import ConfigError
 
 # Seconds on two cores of 2.1 GHz, idle, packages in the page cache.
@@ -49,9 +49,16 @@ def machine_of(config: EstimatedConfig) -> Machine:
     notes = ()
     if address and address != "local":
         notes = (f"the cluster at {address} is not asked: it is taken for one machine like this one, {cpus} CPUs",)
+    if not isinstance(config, ScoringConfig) or config.device == "cpu":
+        return Machine(cpus, 0, notes)
     import torch
 
     return Machine(cpus, torch.cuda.device_count(), notes)
+
+
+def uses_gpu(config: ScoringConfig, machine: Machine) -> bool:
+    """Whether GPUs compute: where they are asked for, also in place of one that is not here."""
+    return config.device == "cuda" or (config.device == "auto" and machine.gpus > 0)
 
 
 def assumed_flops(config: EstimatedConfig) -> float:

@@ -28,21 +28,21 @@ def pass_shapes(lengths: np.ndarray, rows: int, most: int, tokens: int) -> list[
 
 def token_seconds(forward: Forward, shapes: list[tuple[int, int]], limit_s: float = LIMIT_S) -> float:
     """Seconds of a token of a pass, padding included, over passes spread evenly until the time is up."""
-    order = np.random.default_rng(0).permutation(len(shapes)).tolist()
-    spent = tokens = 0.0
-    for place in order[:1] + order:  # the first one twice: it warms up
-        rows, width = shapes[place]
-        lengths = np.full(rows, width)
+
+    def seconds(rows: int, width: int) -> float:
         start = time.perf_counter()
-        forward(np.full(rows * width, 5), np.arange(rows) * width, lengths, np.zeros(rows, np.int64), 1)
-        taken = time.perf_counter() - start
-        if tokens == 0.0 and spent == 0.0:
-            spent = 1e-9
-            continue
-        spent, tokens = spent + taken, tokens + rows * width
+        forward(np.full(rows * width, 5), np.arange(rows) * width, np.full(rows, width), np.zeros(rows, np.int64), 1)
+        return time.perf_counter() - start
+
+    order = np.random.default_rng(0).permutation(len(shapes)).tolist()
+    seconds(*shapes[order[0]])  # the first pass warms up
+    spent = tokens = 0.0
+    for place in order:
+        rows, width = shapes[place]
+        spent, tokens = spent + seconds(rows, width), tokens + rows * width
         if spent > limit_s:
             break
-    return spent / max(1.0, tokens)
+    return spent / tokens
 
 
 def baseline_seconds(texts: list[str], codes: np.ndarray, rows: int, seed: int) -> float:

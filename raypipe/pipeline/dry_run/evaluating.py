@@ -4,7 +4,16 @@ import pandas as pd
 
 from raypipe import splits
 from raypipe.config import EvaluateConfig
-from raypipe.estimate import DRIVER_MIB, RAY_MIB, RAY_START_S, READ_START_S, WORKER_MIB, Estimate, machine_of
+from raypipe.estimate import (
+    DRIVER_MIB,
+    RAY_MIB,
+    RAY_START_S,
+    READ_START_S,
+    WORKER_MIB,
+    Estimate,
+    machine_of,
+    uses_gpu,
+)
 from raypipe.pipeline.common import hf_token
 from raypipe.pipeline.dry_run.scoring import ToScore, add_scoring
 from raypipe.pipeline.dry_run.tokenising import encoded
@@ -23,7 +32,6 @@ def estimate_evaluate(config: EvaluateConfig) -> Estimate:
 
     token, machine = hf_token(config), machine_of(config)
     model = resolve_classifier(config.model, token)
-    is_gpu = config.device == "cuda" or (config.device == "auto" and machine.gpus > 0)
     estimate = Estimate({"start": RAY_START_S}, memory_mib={"driver": DRIVER_MIB, "ray": RAY_MIB})
     texts, share, data, share_of_train = _rows(config, token, estimate)
     test = encoded(texts, share, model, config, token)
@@ -36,7 +44,7 @@ def estimate_evaluate(config: EvaluateConfig) -> Estimate:
     estimate.notes += machine.notes
     labels = modeling.labels_of(classifier.config)
     to_score = ToScore(test.rows, test.lengths, test.seconds, labels, model, classifier.eval(), data, share_of_train)
-    add_scoring(estimate, to_score, config, machine, is_gpu, config.baselines)
+    add_scoring(estimate, to_score, config, machine, uses_gpu(config, machine), config.baselines)
     return estimate
 
 

@@ -6,8 +6,8 @@ from raypipe import hub
 from raypipe.config import SweepConfig
 from raypipe.estimate import DRIVER_MIB, RAY_MIB, RAY_START_S, TOKENISE_START_S, TRIAL_START_S, Estimate, machine_of
 from raypipe.pipeline.common import hf_token
-from raypipe.pipeline.dry_run.training import add_tokens, load, predict_fit, tokenise
-from raypipe.schema import TEST, TRAIN
+from raypipe.pipeline.dry_run.training import add_tokens, load, predict_fit, tokenise, workers_of
+from raypipe.schema import TRAIN
 
 
 def estimate_sweep(config: SweepConfig) -> Estimate:
@@ -23,8 +23,11 @@ def estimate_sweep(config: SweepConfig) -> Estimate:
     recipes = {
         name: recipe_for(modeling.parameters(modeling.load_config(base, token)), config) for name, base in bases.items()
     }
-    is_gpu = config.device == "cuda" or (config.device == "auto" and machine.gpus > 0)
-    choices = choices_of(config, {name: recipe.epochs for name, recipe in recipes.items()}, is_gpu)
+    whole_workers = workers_of(config, machine)
+    choices = choices_of(config, {name: recipe.epochs for name, recipe in recipes.items()}, whole_workers.use_gpu)
+    most = None if config.max_concurrent == "auto" else int(config.max_concurrent)
+    have = max(1, machine.gpus) if whole_workers.use_gpu else machine.cpus
+    at_once, workers = tuning.share_out_of(have, whole_workers, len(choices), most)
     tokens = {name: tokenise(config, base, data, token) for name, base in bases.items()}
     paces: dict[Any, Any] = {}
     whole = []
@@ -33,6 +36,7 @@ def estimate_sweep(config: SweepConfig) -> Estimate:
         if same not in paces:
             paces[same] = predict_fit(
                 with_choice(config, choice),
+                workers,
                 bases[choice.model],
                 tokens[choice.model],
                 data.splits,
@@ -42,9 +46,6 @@ def estimate_sweep(config: SweepConfig) -> Estimate:
             )
         whole.append(TRIAL_START_S + paces[same].train_s)
     fit = next(iter(paces.values()))
-    most = None if config.max_concurrent == "auto" else int(config.max_concurrent)
-    have = max(1, machine.gpus) if is_gpu else machine.cpus
-    at_once, _ = tuning.share_out_of(have, fit.workers, len(choices), most)
     full = sum(whole) / at_once
     evaluations = config.evaluations_per_epoch * max(choice.epochs for choice in choices)
     trials = full * (share_run(len(choices), evaluations) if config.scheduler == "asha" else 1)
@@ -56,12 +57,11 @@ def estimate_sweep(config: SweepConfig) -> Estimate:
         seconds={"start": RAY_START_S, "tokenise": TOKENISE_START_S * len(names) + encode_s, "trials": trials},
         counts={"trials": len(choices), "at_once": at_once, TRAIN: first.training.rows},
         memory_mib={"driver": DRIVER_MIB, "worker": fit.memory_mib, "ray": RAY_MIB},
-        workers=at_once * fit.workers.most,
-        gpu_seconds=trials * at_once * fit.workers.most if is_gpu else 0.0,
+        workers=at_once * workers.most,
+        gpu_seconds=trials * at_once * workers.most if workers.use_gpu else 0.0,
         notes=[*machine.notes, *fit.notes],
     )
     estimate.counts["validation"] = first.validation.rows
-    estimate.counts[TEST] = 0  # a sweep reads none of them
     add_tokens(estimate, first.training)
     if trials < full:
         estimate.notes.append(f"with all trials run to their end the trials would take {full:,.0f} s")

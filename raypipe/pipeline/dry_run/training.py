@@ -19,6 +19,7 @@ from raypipe.estimate import (
     assumed_flops,
     machine_of,
     require_cpus,
+    uses_gpu,
 )
 from raypipe.hub import Source
 from raypipe.pipeline import fitting
@@ -47,8 +48,6 @@ class Fit(NamedTuple):
     """One training, predicted."""
 
     train_s: float  # of the loop
-    is_gpu: bool
-    workers: Any  # train.finetune.Workers
     classifier: Any  # with random weights
     memory_mib: float
     gpu_memory_mib: float | None
@@ -84,7 +83,8 @@ def estimate_training(config: TrainConfig, data: Sampled) -> Estimate:
     machine, token = machine_of(config), hf_token(config)
     base = hub.resolve(config.model_for_training_finetune, "model", token)
     tokens = tokenise(config, base, data, token)
-    fit = predict_fit(config, base, tokens, data.splits, machine, token)
+    workers = workers_of(config, machine)
+    fit = predict_fit(config, workers, base, tokens, data.splits, machine, token)
     test = encoded(data.splits.test[TEXT], data.shares[TEST], base, config, token)
     rows = {TRAIN: tokens.training.rows, "validation": tokens.validation.rows, TEST: test.rows}
     encode_s = tokens.training.seconds + tokens.validation.seconds
@@ -92,18 +92,18 @@ def estimate_training(config: TrainConfig, data: Sampled) -> Estimate:
         seconds={"start": RAY_START_S, "tokenise": TOKENISE_START_S + encode_s, "fit": TRAIN_START_S + fit.train_s},
         counts={"rows_in": sum(rows.values()), **rows},
         memory_mib={"driver": DRIVER_MIB, "worker": fit.memory_mib, "ray": RAY_MIB},
-        workers=fit.workers.most,
+        workers=workers.most,
         notes=[*machine.notes, *fit.notes, *_notes(data)],
     )
     add_tokens(estimate, tokens.training)
     if fit.gpu_memory_mib is not None:
         estimate.memory_mib["gpu"] = fit.gpu_memory_mib
-    if fit.is_gpu:
-        estimate.gpu_seconds += fit.workers.most * estimate.seconds["fit"]
+    if workers.use_gpu:
+        estimate.gpu_seconds += workers.most * estimate.seconds["fit"]
     scored = ToScore(
         test.rows, test.lengths, test.seconds, data.splits.labels, base, fit.classifier, data.splits, data.shares[TRAIN]
     )
-    add_scoring(estimate, scored, config, machine, fit.is_gpu, config.baselines)
+    add_scoring(estimate, scored, config, machine, workers.use_gpu, config.baselines)
     return estimate
 
 
@@ -122,8 +122,19 @@ def add_tokens(estimate: Estimate, training: Encoded) -> None:
     estimate.counts |= {"tokens": training.tokens, "rows_cut": training.rows_cut, "tokens_cut": training.tokens_cut}
 
 
+def workers_of(config: TrainConfig, machine: Machine) -> Any:
+    """What the training runs on, as train.finetune.Workers. Raises ConfigError for more workers than CPUs."""
+    from raypipe.train import finetune
+
+    workers = finetune.workers_on([float(machine.cpus)], uses_gpu(config, machine), config)
+    if not workers.use_gpu:
+        require_cpus(machine, workers.least)
+    return workers
+
+
 def predict_fit(
     config: TrainConfig,
+    workers: Any,
     base: Source,
     tokens: Tokens,
     data: Splits,
@@ -132,13 +143,9 @@ def predict_fit(
     **more: Any,
 ) -> Fit:
     """The loop of one training; ``more`` are fields of its job that only a sweep has."""
-    from raypipe.train import finetune, modeling, rehearsal
+    from raypipe.train import modeling, rehearsal
     from raypipe.train.recipe import recipe_for
 
-    is_gpu = config.device == "cuda" or (config.device == "auto" and machine.gpus > 0)
-    workers = finetune.workers_on([float(machine.cpus)], is_gpu, config)
-    if not is_gpu:
-        require_cpus(machine, workers.least)
     model_config = modeling.load_config(base, token)
     modeling.require_safetensors(base)
     recipe = recipe_for(modeling.parameters(model_config), config)
@@ -147,17 +154,17 @@ def predict_fit(
     notes = []
     if workers.most > 1:
         notes.append(f"{workers.most} workers: what they tell each other between steps is not part of the estimate")
-    if is_gpu and not machine.gpus:
+    if workers.use_gpu and not machine.gpus:
         seconds = rehearsal.flop(model_config, plan) / assumed_flops(config)
         notes.append(
             f"no GPU here to measure: the model's arithmetic at an assumed {ASSUMED_MFU:.0%} of the peak of a "
             f"{config.assume_gpu.upper()} (--assume-gpu); its memory is not predicted"
         )
         classifier = modeling.blank_classifier(base, data.labels, token)
-        return Fit(seconds, True, workers, classifier, OVERHEAD_MIB, None, notes)
+        return Fit(seconds, classifier, OVERHEAD_MIB, None, notes)
     paced = rehearsal.rehearse(job, plan)
     memory = paced.memory_mib + OVERHEAD_MIB
-    return Fit(paced.train_s, is_gpu, workers, paced.model, memory, paced.gpu_memory_mib, notes)
+    return Fit(paced.train_s, paced.model, memory, paced.gpu_memory_mib, notes)
 
 
 def _notes(data: Sampled) -> list[str]:
