@@ -69,8 +69,8 @@ def plan(job: Job, lengths: np.ndarray, held_out: np.ndarray, world: int) -> Pla
     return Plan(shapes, batches.steps, job.recipe.epochs, evaluation, times)
 
 
-def rehearse(job: Job, plan: Plan, limit_s: float = LIMIT_S) -> Paced:
-    """Time batches of the plan, forwards and backwards, and one evaluation's, on this machine."""
+def rehearse(job: Job, plan: Plan, limit_s: float) -> Paced:
+    """Time batches of the plan, forwards and backwards, for ``limit_s``, and those of an evaluation, on this machine."""
     torch.set_num_threads(job.threads)
     if job.use_cpu:
         memory.keep_freed()

@@ -28,6 +28,7 @@ from raypipe.pipeline.dry_run.scoring import ToScore, add_scoring
 from raypipe.pipeline.dry_run.tokenising import Encoded, encoded
 from raypipe.schema import TEST, TEXT, TRAIN
 from raypipe.splits import Splits
+from raypipe.train.rehearsal import LIMIT_S
 
 DATASET_BYTES = 32 << 20  # of each CSV file of a dataset that are read
 OVERHEAD_MIB = 300  # of a training worker beyond what a rehearsal in one process holds: Ray, and the best weights
@@ -140,9 +141,10 @@ def predict_fit(
     data: Splits,
     machine: Machine,
     token: str | None,
+    limit_s: float = LIMIT_S,
     **more: Any,
 ) -> Fit:
-    """The loop of one training; ``more`` are fields of its job that only a sweep has."""
+    """The loop of one training, timed for about ``limit_s``; ``more`` are fields of its job that only a sweep has."""
     from raypipe.train import modeling, rehearsal
     from raypipe.train.recipe import recipe_for
 
@@ -162,7 +164,7 @@ def predict_fit(
         )
         classifier = modeling.blank_classifier(base, data.labels, token)
         return Fit(seconds, classifier, OVERHEAD_MIB, None, notes)
-    paced = rehearsal.rehearse(job, plan)
+    paced = rehearsal.rehearse(job, plan, limit_s)
     memory = paced.memory_mib + OVERHEAD_MIB
     return Fit(paced.train_s, paced.model, memory, paced.gpu_memory_mib, notes)
 
