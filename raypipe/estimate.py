@@ -23,6 +23,8 @@ SCORE_START_S = 7.5  # actors with torch, transformers and the model
 COMPARE_START_S = 6.0  # the same for the comparison of precisions, in a task of its own before the actors
 TRIAL_START_S = 12.0  # a sweep's trial: driver and workers, most of whose packages are loaded by then
 
+TIMED_S = 12.0  # of a training's batches that a dry run times
+
 # MiB of a process, bytes of a row, and a factor; benchmarks/results/2026-11-24-scale.json, 250,000 to 1,000,000 rows.
 RAY_MIB, DRIVER_MIB, WORKER_MIB = 520, 150, 110
 DRIVER_ROW_BYTES = 950

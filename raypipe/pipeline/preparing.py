@@ -20,7 +20,6 @@ def prepare(config: PrepareConfig) -> StageResult:
 
     Raises ConfigError or DataError before anything is written.
     """
-    from raypipe.pipeline import dry_run
     from raypipe.report import console
 
     config.validate()
@@ -32,6 +31,8 @@ def prepare(config: PrepareConfig) -> StageResult:
     out, outputs = job.out, job.out.paths()
     finished = None if job.unfinished() else finished_output(out.mark, config, list(outputs.values()))
     if config.dry_run:
+        from raypipe.pipeline import dry_run
+
         return dry_run.answer("prepare", dry_run.estimate_prepare(config, job).estimate, config, job.clock.total())
     if finished is not None and target is not None:
         publishing.refuse_private_rows(finished, target, config.yes_publish)

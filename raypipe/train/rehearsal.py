@@ -22,7 +22,6 @@ from raypipe.train.devices import has_fast_bf16
 from raypipe.train.loop import Job, scores
 
 WARM_BATCHES = 2  # before the clock runs: pages are touched and kernels chosen
-LIMIT_S = 12.0  # of timed batches; a batch that would take more than a quarter of it is timed with fewer rows
 SMALL_TOKENS = 256  # of the first batch, which tells how large the others may be
 
 Shape = tuple[int, int]  # rows, tokens of the longest
@@ -70,7 +69,10 @@ def plan(job: Job, lengths: np.ndarray, held_out: np.ndarray, world: int) -> Pla
 
 
 def rehearse(job: Job, plan: Plan, limit_s: float) -> Paced:
-    """Time batches of the plan, forwards and backwards, for ``limit_s``, and those of an evaluation, on this machine."""
+    """Time batches of the plan, forwards and backwards, and an evaluation's, on this machine for about ``limit_s``.
+
+    A batch that would take more than a quarter of that is timed with fewer of its rows.
+    """
     torch.set_num_threads(job.threads)
     if job.use_cpu:
         memory.keep_freed()

@@ -8,6 +8,7 @@ from raypipe.estimate import (
     DRIVER_MIB,
     RAY_MIB,
     RAY_START_S,
+    TIMED_S,
     TOKENISE_START_S,
     TRIAL_START_S,
     Estimate,
@@ -18,7 +19,6 @@ from raypipe.hub import Source
 from raypipe.pipeline.common import hf_token
 from raypipe.pipeline.dry_run.training import Fit, Sampled, Tokens, add_tokens, load, predict_fit, tokenise, workers_of
 from raypipe.schema import TRAIN
-from raypipe.train.rehearsal import LIMIT_S
 
 
 class _Trials(NamedTuple):
@@ -102,7 +102,7 @@ def _fits(
             data.splits,
             machine,
             token,
-            limit_s=LIMIT_S / len(kinds),
+            limit_s=TIMED_S / len(kinds),
             evaluations_per_epoch=config.evaluations_per_epoch,
         )
         for kind, choice in kinds.items()

@@ -12,6 +12,7 @@ from raypipe.estimate import (
     DRIVER_MIB,
     RAY_MIB,
     RAY_START_S,
+    TIMED_S,
     TOKENISE_START_S,
     TRAIN_START_S,
     Estimate,
@@ -28,7 +29,6 @@ from raypipe.pipeline.dry_run.scoring import ToScore, add_scoring
 from raypipe.pipeline.dry_run.tokenising import Encoded, encoded
 from raypipe.schema import TEST, TEXT, TRAIN
 from raypipe.splits import Splits
-from raypipe.train.rehearsal import LIMIT_S
 
 DATASET_BYTES = 32 << 20  # of each CSV file of a dataset that are read
 OVERHEAD_MIB = 300  # of a training worker beyond what a rehearsal in one process holds: Ray, and the best weights
@@ -141,7 +141,7 @@ def predict_fit(
     data: Splits,
     machine: Machine,
     token: str | None,
-    limit_s: float = LIMIT_S,
+    limit_s: float = TIMED_S,
     **more: Any,
 ) -> Fit:
     """The loop of one training, timed for about ``limit_s``; ``more`` are fields of its job that only a sweep has."""
