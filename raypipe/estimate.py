@@ -48,7 +48,7 @@ def machine_of(config: EstimatedConfig) -> Machine:
     """This machine, in place of a cluster too."""
     cpus = config.num_cpus or len(os.sched_getaffinity(0))
     address = config.address or os.environ.get("RAY_ADDRESS")
-    notes = ()
+    notes: tuple[str, ...] = ()
     if address and address != "local":
         notes = (f"the cluster at {address} is not asked: it is taken for one machine like this one, {cpus} CPUs",)
     if not isinstance(config, ScoringConfig) or config.device == "cpu":

@@ -6,6 +6,7 @@ task packs them. So the figures are of this machine, and of these texts.
 
 import dataclasses
 import io
+import itertools
 import math
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from raypipe.config import PrepareConfig
 from raypipe.core.keep import Nearest
 from raypipe.core.tfidf import Vocabulary
 from raypipe.data import balance, dedup, ingest, labels, lengths, previous, split, vectorise, write
+from raypipe.data.records import Record
 from raypipe.data.sample import Sample
 from raypipe.data.table import TO_TRAIN, Table, digest
 
@@ -43,16 +45,31 @@ class Rehearsal:
         return texts.take(pa.array(np.flatnonzero(self.table.side == side))).to_pylist()
 
 
-def rehearse(sample: Sample, files: list[str], config: PrepareConfig, renames: dict[str, str]) -> Rehearsal:
-    """All stages on the sample. Raises DataError where nothing would be left to split.
+def rehearse(
+    sample: Sample,
+    files: list[str],
+    config: PrepareConfig,
+    renames: dict[str, str],
+    check: Callable[[Table], None],
+) -> Rehearsal:
+    """All stages on the sample; ``check`` may refuse its rows as they were read.
+
+    Raises DataError where the label rules leave nothing to split.
 
     --corrections, --decontaminate and --previous are left out: each needs files of its own. A class is rare by its
     share of --min-class-rows.
     """
     few = dataclasses.replace(config, min_class_rows=math.ceil(config.min_class_rows * sample.share))
-    if len(sample.records) > WARM_ROWS:
-        _stages(sample.records[:WARM_ROWS], files, dataclasses.replace(config, min_class_rows=1), {}, 0.0, warm=True)
-    return _stages(sample.records, files, few, renames, sample.seconds)
+    usable = (numbered for numbered in sample.records if not numbered[1].reason)
+    if warm := list(itertools.islice(usable, WARM_ROWS)):
+        timed = _Timed(0.0)
+        _stages(*_read(warm, files, config, timed), config, timed)
+    timed = _Timed(sample.seconds)
+    table, blocks = _read(sample.records, files, config, timed)
+    check(table)
+    labels.rename(table, renames)
+    labels.filter_labels(table, few)
+    return _stages(table, blocks, few, timed)
 
 
 class _Timed:
@@ -75,21 +92,15 @@ class _Timed:
         return made
 
 
-def _stages(
-    records: list[Any],
-    files: list[str],
-    config: PrepareConfig,
-    renames: dict[str, str],
-    read: float,
-    warm: bool = False,
-) -> Rehearsal:
-    timed = _Timed(read)
+def _read(
+    records: list[tuple[int, Record]], files: list[str], config: PrepareConfig, timed: _Timed
+) -> tuple[Table, list[pa.Table]]:
     blocks = timed("read", lambda: list(ingest.tables(iter(records), config.block_rows)))
-    blocks = [block for block in blocks if len(block)]
-    table = Table.gathered(blocks, timed("read", lambda: [digest(b) for b in blocks]), files, config.block_rows)
-    if not warm:
-        labels.rename(table, renames)
-        labels.filter_labels(table, config)
+    digests = timed("read", lambda: [digest(block) for block in blocks])
+    return Table.gathered(blocks, digests, files, config.block_rows), blocks
+
+
+def _stages(table: Table, blocks: list[pa.Table], config: PrepareConfig, timed: _Timed) -> Rehearsal:
     alive = table.alive
     counted = _vectorise(table, config, timed)
     if len(alive):

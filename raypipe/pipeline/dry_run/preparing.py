@@ -6,7 +6,7 @@ from raypipe.config import PrepareConfig
 from raypipe.data import ingest, sample
 from raypipe.data.rehearsal import Rehearsal, rehearse
 from raypipe.data.sample import Sample
-from raypipe.data.table import TO_TEST, TO_TRAIN
+from raypipe.data.table import TO_TEST, TO_TRAIN, Table
 from raypipe.estimate import (
     DRIVER_MIB,
     DRIVER_ROW_BYTES,
@@ -39,9 +39,12 @@ def estimate_prepare(config: PrepareConfig, job: Job) -> Rehearsed:
     """Predict prepare; ``job`` has refused at the door what can be. Raises DataError as the real run would."""
     machine = machine_of(config)
     taken = sample.take(job.source, job.files, config.text, config.subject)
-    rehearsal = rehearse(taken, job.files, config, job.renames)
-    if taken.is_whole:
-        refuse_bad_input(rehearsal.table, config.max_bad_fraction)
+
+    def check(table: Table) -> None:
+        if taken.is_whole:
+            refuse_bad_input(table, config.max_bad_fraction)
+
+    rehearsal = rehearse(taken, job.files, config, job.renames, check)
     scale, alive = 1 / taken.share, round(rehearsal.rows_alive / taken.share)
     sides = rehearsal.table.side
     counts = {"rows_in": taken.all_rows(), "sample_rows": len(taken.records)}
