@@ -35,7 +35,6 @@ class Rehearsal:
     blocks: list[pa.Table]  # with the texts
     rows_alive: int  # before duplicates leave
     terms: int  # counted, repetitions included
-    vocabulary: int  # distinct terms
     block_bytes: int  # of the texts and all their vectors, as the object store holds them
     seconds: dict[str, float]  # of read, count, merge, weigh, half_join, join, write, describe
 
@@ -109,7 +108,7 @@ def _stages(table: Table, blocks: list[pa.Table], config: PrepareConfig, timed: 
     timed.task("write", _write, table)
     timed("describe", lambda: [lengths.measure(block["text"].to_pylist()) for block in blocks])
     stored = sum(block.nbytes for block in blocks) + sum(array.nbytes for array in counted.block.values())
-    return Rehearsal(table, blocks, len(alive), counted.terms, counted.vocabulary, stored, timed.seconds)
+    return Rehearsal(table, blocks, len(alive), counted.terms, stored, timed.seconds)
 
 
 @dataclass(frozen=True)
@@ -117,8 +116,7 @@ class _Counted:
     """The unit rows of all living rows as one block."""
 
     block: dict[str, np.ndarray]
-    terms: int
-    vocabulary: int
+    terms: int  # repetitions included
 
 
 def _vectorise(table: Table, config: PrepareConfig, timed: _Timed) -> _Counted:
@@ -132,7 +130,7 @@ def _vectorise(table: Table, config: PrepareConfig, timed: _Timed) -> _Counted:
         terms += int(made["data"].sum())
     weights = timed("merge", vocabulary.weights, len(table.alive))
     block = timed.task("weigh", vectorise.weigh_block, config.similarity_threshold, weights, numbers, *counts)
-    return _Counted(block, terms, len(vocabulary))
+    return _Counted(block, terms)
 
 
 def _merge(vocabulary: Vocabulary, summary: dict[str, np.ndarray]) -> np.ndarray:

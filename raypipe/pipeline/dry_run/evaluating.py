@@ -44,7 +44,8 @@ def estimate_evaluate(config: EvaluateConfig) -> Estimate:
     estimate.notes += machine.notes
     labels = modeling.labels_of(classifier.config)
     to_score = ToScore(test.rows, test.lengths, test.seconds, labels, model, classifier.eval(), data, share_of_train)
-    add_scoring(estimate, to_score, config, machine, uses_gpu(config, machine), config.baselines)
+    actors = add_scoring(estimate, to_score, config, machine, uses_gpu(config, machine), config.baselines)
+    estimate.workers = actors.count
     return estimate
 
 

@@ -32,8 +32,8 @@ class ToScore(NamedTuple):
 
 def add_scoring(
     estimate: Estimate, to_score: ToScore, config: ScoringConfig, machine: Machine, is_gpu: bool, baselines: bool
-) -> None:
-    """Add the stages score and judge, and the comparison of precisions before them."""
+) -> Actors:
+    """Add the stages score and judge, and the comparison of precisions before them; returns what scores."""
     actors = actors_on([machine.cpus], max(1, machine.gpus) if is_gpu else 0, to_score.rows)
     measured = not is_gpu or machine.gpus > 0
     precision = _precision(config, to_score.rows, is_gpu, measured)
@@ -51,6 +51,7 @@ def add_scoring(
     estimate.seconds["judge"] = STAGE_S + judging + max(0.0, fit - score)
     if is_gpu:
         estimate.gpu_seconds += actors.count * score
+    return actors
 
 
 def _precision(config: ScoringConfig, rows: int, is_gpu: bool, measured: bool) -> str:
