@@ -79,7 +79,7 @@ def test_the_command_starts_no_ray_writes_nothing_and_answers_in_json(tmp_path):
     (line,) = done.stdout.splitlines()
     answer = json.loads(line)
     assert answer["command"] == "prepare" and answer["status"] == "dry_run" and answer["metrics"]["cost"] == 0
-    assert "nothing was started or written" in done.stderr and "peak memory" in done.stderr
+    assert "nothing was started, and nothing written" in done.stderr and "peak memory" in done.stderr
     assert sorted(tmp_path.rglob("*")) == before
 
 

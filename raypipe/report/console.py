@@ -66,7 +66,7 @@ def estimate_table(command: str, counts: dict[str, Any], metrics: dict[str, floa
         rows += [["peak memory of a GPU (MiB)", f"{metrics['gpu_memory_mib']:,.0f}"]]
     rows += [["GPU-hours", f"{metrics['gpu_hours']:,.2f}"]]
     rows += [["cost", f"{metrics['cost']:,.2f}"]] if "cost" in metrics else []
-    _show(f"{command} --dry-run: nothing was started or written", ["", "predicted"], rows)
+    _show(f"{command} --dry-run", ["", "predicted"], rows)
 
 
 def _flat_counts(counts: dict[str, Any], prefix: str = "") -> list[tuple[str, int]]:

@@ -12,6 +12,7 @@ def answer(command: str, estimate: Estimate, config: EstimatedConfig, seconds: f
 
     metrics = estimate.metrics(config.price_per_gpu_hour)
     console.estimate_table(command, estimate.counts, metrics)
+    say("nothing was started, and nothing written")
     for note in dict.fromkeys(estimate.notes):
         say(f"note: {note}")
     return StageResult(command, config.hash(), "dry_run", {}, estimate.counts, metrics, round(seconds, 3))
