@@ -24,6 +24,7 @@ COMPARE_START_S = 6.0  # the same for the comparison of precisions, in a task of
 TRIAL_START_S = 12.0  # a sweep's trial: driver and workers, most of whose packages are loaded by then
 
 TIMED_S = 12.0  # of a training's batches that a dry run times
+BUSY_SHARE = 0.5  # load average by CPUs beyond which a dry run says that its timing is disturbed
 
 # MiB of a process, bytes of a row, and a factor; benchmarks/results/2026-11-24-scale.json, 250,000 to 1,000,000 rows.
 RAY_MIB, DRIVER_MIB, WORKER_MIB = 520, 150, 110
@@ -49,8 +50,13 @@ def machine_of(config: EstimatedConfig) -> Machine:
     cpus = config.num_cpus or len(os.sched_getaffinity(0))
     address = config.address or os.environ.get("RAY_ADDRESS")
     notes: tuple[str, ...] = ()
+    load = os.getloadavg()[0]
+    if load > BUSY_SHARE * cpus:
+        notes += (
+            f"this machine is busy (load {load:.1f} on {cpus} CPUs): the timed work is slower than on an idle one",
+        )
     if address and address != "local":
-        notes = (f"the cluster at {address} is not asked: it is taken for one machine like this one, {cpus} CPUs",)
+        notes += (f"the cluster at {address} is not asked: it is taken for one machine like this one, {cpus} CPUs",)
     if not isinstance(config, ScoringConfig) or config.device == "cpu":
         return Machine(cpus, 0, notes)
     import torch

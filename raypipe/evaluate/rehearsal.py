@@ -47,6 +47,8 @@ def token_seconds(forward: Forward, shapes: list[tuple[int, int]], limit_s: floa
 
 def baseline_seconds(texts: list[str], codes: np.ndarray, rows: int, seed: int) -> float:
     """Of fitting the baselines to ``rows`` rows, of which these are a sample; label codes  # (sample,)."""
+    import sklearn.linear_model  # noqa: F401  # so that loading it is not timed
+
     most = min(len(texts), FIT_ROWS)
     order = np.random.default_rng(seed).permutation(len(texts))
 
@@ -55,8 +57,6 @@ def baseline_seconds(texts: list[str], codes: np.ndarray, rows: int, seed: int) 
         start = time.perf_counter()
         baseline.fitted([texts[i] for i in chosen], codes[chosen], seed)
         return time.perf_counter() - start
-
-    import sklearn.linear_model  # noqa: F401  # so that loading it is not timed
 
     whole = fit(most)
     if rows <= most:
