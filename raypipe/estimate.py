@@ -52,9 +52,7 @@ def machine_of(config: EstimatedConfig) -> Machine:
     notes: tuple[str, ...] = ()
     load = os.getloadavg()[0]
     if load > BUSY_SHARE * cpus:
-        notes += (
-            f"this machine is busy (load {load:.1f} on {cpus} CPUs): the timed work is slower than on an idle one",
-        )
+        notes += (f"this machine is busy (load {load:.1f} on {cpus} CPUs): what is timed is slower than when idle",)
     if address and address != "local":
         notes += (f"the cluster at {address} is not asked: it is taken for one machine like this one, {cpus} CPUs",)
     if not isinstance(config, ScoringConfig) or config.device == "cpu":
