@@ -163,13 +163,9 @@ def score_and_write(
             "forecasts": compared({"score": forecast}),
             **provenance.record(),
         }
-        details = {
-            "confidence": scored.scores[:, 0],
-            "correct": scored.best[:, 0] == scored.true,
-            "labels": labels,
-            "errors": _hardest(predictions, scored, labels),
-        }
-        storage.write_text(os.path.join(stage, out.page), pages.evaluate_page(metrics, details))
+        storage.write_text(
+            os.path.join(stage, out.page), pages.evaluate_page(metrics, _details(predictions, scored, labels))
+        )
         write_json(os.path.join(stage, out.metrics), metrics)
     for notice in metrics["notices"]:
         say(notice)
@@ -233,6 +229,16 @@ def _notices(metrics: dict[str, Any]) -> list[str]:
         "no baseline beside the model: there are no training rows to make one from": not metrics["baselines"],
     }
     return [text for text, holds in notices.items() if holds]
+
+
+def _details(predictions: str, scored: "Scored", labels: list[str]) -> dict[str, Any]:
+    """What only the page shows, out of the predictions file too."""
+    return {
+        "confidence": scored.scores[:, 0],
+        "correct": scored.best[:, 0] == scored.true,
+        "labels": labels,
+        "errors": _hardest(predictions, scored, labels),
+    }
 
 
 def _hardest(path: str, scored: "Scored", labels: list[str]) -> list[dict[str, Any]]:

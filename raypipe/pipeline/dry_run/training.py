@@ -82,9 +82,9 @@ def load(config: TrainConfig) -> Sampled:
 def estimate_training(config: TrainConfig, data: Sampled) -> Estimate:
     """Predict the training on this data, and the evaluation of its model on the test split."""
     machine, token = machine_of(config), hf_token(config)
+    workers = workers_of(config, machine)
     base = hub.resolve(config.model_for_training_finetune, "model", token)
     tokens = tokenise(config, base, data, token)
-    workers = workers_of(config, machine)
     fit = predict_fit(config, workers, base, tokens, data.splits, machine, token)
     test = encoded(data.splits.test[TEXT], data.shares[TEST], base, config, token)
     rows = {TRAIN: tokens.training.rows, "validation": tokens.validation.rows, TEST: test.rows}
