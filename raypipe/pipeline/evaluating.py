@@ -233,12 +233,8 @@ def _notices(metrics: dict[str, Any]) -> list[str]:
 
 def _details(predictions: str, scored: "Scored", labels: list[str]) -> dict[str, Any]:
     """What only the page shows, out of the predictions file too."""
-    return {
-        "confidence": scored.scores[:, 0],
-        "correct": scored.best[:, 0] == scored.true,
-        "labels": labels,
-        "errors": _hardest(predictions, scored, labels),
-    }
+    correct, errors = scored.best[:, 0] == scored.true, _hardest(predictions, scored, labels)
+    return {"confidence": scored.scores[:, 0], "correct": correct, "labels": labels, "errors": errors}
 
 
 def _hardest(path: str, scored: "Scored", labels: list[str]) -> list[dict[str, Any]]:
