@@ -109,12 +109,13 @@ def _read_csv(path: str, most_bytes: int | None) -> tuple[pd.DataFrame, float]:
         as_text: dict[str, Any] = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
         if most_bytes is None or size <= most_bytes:
             return pd.read_csv(file, **as_text), 1.0
-        chunks = []
+        chunks, read = [], 0
         for chunk in pd.read_csv(file, **as_text, chunksize=_CHUNK_ROWS):
             chunks.append(chunk)
-            if file.tell() >= most_bytes:
+            read = size if file.closed else file.tell()  # pandas closes what it has read to its end
+            if read >= most_bytes:
                 break
-        return pd.concat(chunks, ignore_index=True), file.tell() / size
+        return pd.concat(chunks, ignore_index=True), read / size
 
 
 def _from_hub(source: Source, token: str | None) -> dict[str, pd.DataFrame]:

@@ -84,7 +84,12 @@ def test_the_command_starts_no_ray_writes_nothing_and_answers_in_json(tmp_path):
 
 
 def test_prepare_counts_what_the_run_counts(prepare_rows, tmp_path):
-    rows = [*sentences(300), {"text": "", "label": "billing"}, "no JSON", *sentences(40, seed=5, labels=("rare",))[:4]]
+    rows = [
+        *sentences(300),
+        {"text": "", "label": "billing"},
+        "no JSON",
+        *[{"text": f"rare text {n}", "label": "rare"} for n in range(4)],
+    ]
     flags = {"min_class_rows": 5, "similarity_threshold": 0.8, "reduce_majority_to": 0.9, "on_conflict": "drop"}
     real = prepare_rows(rows, **flags)["result"]
     made = {

@@ -29,8 +29,8 @@ def read_piece(piece: dict[str, Any], text_column: str, label_column: str | None
             records.refuse_other_bytes(binary.read(records.START_BYTES), os.path.basename(path))
             binary.seek(0)
             file = io.TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape", newline="")
-            for record in records.parse_csv(file, text_column, label_column, os.path.basename(path)):
-                yield record
+            for row in records.parse_csv(file, text_column, label_column, os.path.basename(path)):
+                yield row
                 if 0 <= end <= binary.tell():
                     return
     else:

@@ -5,6 +5,7 @@ task packs them. So the figures are of this machine, and of these texts.
 """
 
 import dataclasses
+import functools
 import io
 import itertools
 import math
@@ -87,7 +88,7 @@ class _Timed:
         """The same, with the packing of the arrays that a task returns."""
         made = self(name, function, *args)
         for arrays in made if isinstance(made, tuple) else (made,):
-            self(name, lambda arrays=arrays: np.savez(io.BytesIO(), **arrays))
+            self(name, functools.partial(np.savez, io.BytesIO(), **arrays))
         return made
 
 

@@ -4,6 +4,7 @@ Arithmetic takes the same time whatever the tokens and weights are, so nothing i
 configuration. Shapes are those of the real plan of batches. No Ray here.
 """
 
+import functools
 import math
 import resource
 import time
@@ -165,7 +166,7 @@ def _pace(run: Callable[[Shape], None], shapes: list[Shape], limit_s: float) -> 
         run(shape)
     spent = tokens = 0.0
     for shape in taken[WARM_BATCHES:] or taken:
-        spent += _least(lambda shape=shape: run(shape), 1)
+        spent += _least(functools.partial(run, shape), 1)
         tokens += shape[0] * shape[1]
         if spent > limit_s:
             break

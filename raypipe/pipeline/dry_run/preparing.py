@@ -50,28 +50,28 @@ def estimate_prepare(config: PrepareConfig, job: Job) -> Rehearsed:
     counts = {"rows_in": taken.all_rows(), "sample_rows": len(taken.records)}
     counts |= {TRAIN: round(int((sides == TO_TRAIN).sum()) * scale), TEST: round(int((sides == TO_TEST).sum()) * scale)}
     removed = {reason: round(rows * scale) for reason, rows in rehearsal.table.reasons().items()}
-    blocks = _Blocks.of(taken, alive, config)
+    tasks = _Tasks.of(taken, alive, config)
     estimate = Estimate(
-        seconds=_seconds(rehearsal, taken.share, alive, blocks, machine),
+        seconds=_seconds(rehearsal, taken.share, alive, tasks, machine),
         counts=counts | {"kept": counts[TRAIN] + counts[TEST], "removed": removed},
         tokens=round(rehearsal.terms * scale),
-        memory_mib=_memory(rehearsal, taken, blocks),
-        workers=min(machine.cpus, blocks.pieces if blocks.count == 1 else max(blocks.pieces, blocks.count)),
+        memory_mib=_memory(rehearsal, taken, tasks),
+        workers=min(machine.cpus, max(tasks.pieces, tasks.blocks)),
         notes=[*machine.notes, *_notes(config, taken)],
     )
     estimate.counts["tokens"] = estimate.tokens
     return Rehearsed(estimate, rehearsal, taken.share)
 
 
-class _Blocks(NamedTuple):
+class _Tasks(NamedTuple):
     """How the work is divided."""
 
     pieces: int  # of the files, a reading task each
-    count: int  # of rows, for counting, weighing, joining and writing
+    blocks: int  # of rows, for counting, weighing, joining and writing
     rows: int  # of a block
 
     @classmethod
-    def of(cls, taken: Sample, alive: int, config: PrepareConfig) -> "_Blocks":
+    def of(cls, taken: Sample, alive: int, config: PrepareConfig) -> "_Tasks":
         characters = sum(len(record.text) for _, record in taken.records) / taken.share
         by_characters = -(-int(characters) // ingest.BLOCK_CHARACTERS)
         pieces = max(1, -(-taken.stored_bytes // ingest.PIECE_BYTES))
@@ -79,26 +79,26 @@ class _Blocks(NamedTuple):
         return cls(pieces, count, -(-alive // count))
 
 
-def _seconds(rehearsal: Rehearsal, share: float, alive: int, blocks: _Blocks, machine: Machine) -> dict[str, float]:
+def _seconds(rehearsal: Rehearsal, share: float, alive: int, tasks: _Tasks, machine: Machine) -> dict[str, float]:
     """By stage; the sample's seconds by its share, over the tasks that run at the same time."""
     timed = rehearsal.seconds
 
-    def spread(name: str, tasks: int) -> float:
-        return timed[name] / share / min(machine.cpus, tasks)
+    def spread(name: str, parts: int) -> float:
+        return timed[name] / share / min(machine.cpus, parts)
 
-    vectorise = spread("count", max(blocks.count, blocks.pieces)) + timed["merge"] / share
-    vectorise += spread("weigh", blocks.count)
+    vectorise = spread("count", max(tasks.blocks, tasks.pieces)) + timed["merge"] / share
+    vectorise += spread("weigh", tasks.blocks)
     return {
         "start": RAY_START_S,
-        "ingest": READ_START_S + spread("read", blocks.pieces),
+        "ingest": READ_START_S + spread("read", tasks.pieces),
         "vectorise": KERNELS_START_S + vectorise,
-        "join": STAGE_S + _join_s(rehearsal, alive, blocks, machine.cpus),
-        "write": STAGE_S + spread("write", max(blocks.count, blocks.pieces)),
-        "describe": STAGE_S + spread("describe", max(blocks.count, blocks.pieces)),
+        "join": STAGE_S + _join_s(rehearsal, alive, tasks, machine.cpus),
+        "write": STAGE_S + spread("write", max(tasks.blocks, tasks.pieces)),
+        "describe": STAGE_S + spread("describe", max(tasks.blocks, tasks.pieces)),
     }
 
 
-def _join_s(rehearsal: Rehearsal, alive: int, blocks: _Blocks, cpus: int) -> float:
+def _join_s(rehearsal: Rehearsal, alive: int, tasks: _Tasks, cpus: int) -> float:
     """Of the keep rule over all blocks.
 
     One block of n rows takes a n + b n²: a and b from the sample and its half. Two different blocks have twice the
@@ -110,18 +110,18 @@ def _join_s(rehearsal: Rehearsal, alive: int, blocks: _Blocks, cpus: int) -> flo
     square = max(0.0, 2 * (whole - 2 * half)) / n**2
     linear = max(0.0, whole - square * n**2) / n
     kept = (rehearsal.table.side > 0).sum() / n
-    inside = linear * blocks.rows + square * blocks.rows**2
-    between = linear * blocks.rows + 2 * kept * square * blocks.rows**2
-    work = blocks.count * inside + blocks.count * (blocks.count - 1) / 2 * between
-    chain = blocks.count * inside + (blocks.count - 1) * between
+    inside = linear * tasks.rows + square * tasks.rows**2
+    between = linear * tasks.rows + 2 * kept * square * tasks.rows**2
+    work = tasks.blocks * inside + tasks.blocks * (tasks.blocks - 1) / 2 * between
+    chain = tasks.blocks * inside + (tasks.blocks - 1) * between
     return float(max(chain, work / cpus))
 
 
-def _memory(rehearsal: Rehearsal, taken: Sample, blocks: _Blocks) -> dict[str, float]:
+def _memory(rehearsal: Rehearsal, taken: Sample, tasks: _Tasks) -> dict[str, float]:
     stored = rehearsal.block_bytes / taken.share / MIB
     return {
         "driver": DRIVER_MIB + taken.all_rows() * DRIVER_ROW_BYTES / MIB,
-        "worker": WORKER_MIB + WORKER_COPIES * stored / blocks.count,
+        "worker": WORKER_MIB + WORKER_COPIES * stored / tasks.blocks,
         "object_store": stored,
         "ray": RAY_MIB,
     }
