@@ -40,12 +40,13 @@ def add_scoring(
     shapes = rehearsal.pass_shapes(to_score.lengths, to_score.rows, config.eval_batch_size, actors.tokens)
     tokens = sum(rows * width for rows, width in shapes)
     token_s = _token_seconds(to_score, config, actors, precision, shapes, measured)
-    score = SCORE_START_S + max(tokens * token_s, to_score.encode_s) / actors.count
+    fit = _baselines_s(to_score, config) if baselines and to_score.splits is not None else 0.0
+    # The baselines are fitted meanwhile, on the same CPUs.
+    score = SCORE_START_S + max(tokens * token_s, to_score.encode_s) / actors.count + fit / machine.cpus
     if precision == "bf16" and config.scoring_precision() == "auto":
         estimate.seconds["compare"] = COMPARE_START_S + 3 * min(SAMPLE_ROWS, to_score.rows) / to_score.rows * (
             tokens * token_s
         )
-    fit = _baselines_s(to_score, config) if baselines and to_score.splits is not None else 0.0
     estimate.seconds["score"] = score
     judging = rehearsal.judging_seconds(to_score.rows, to_score.labels, config.seed, config.top_k)
     estimate.seconds["judge"] = STAGE_S + judging + max(0.0, fit - score)
