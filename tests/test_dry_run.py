@@ -168,8 +168,10 @@ def test_a_part_of_a_large_dataset_is_scaled_up(tmp_path):
     rows = sentences(60_000)
     for split in ("train", "test"):
         pd.DataFrame(rows).to_csv(tmp_path / f"{split}.csv", index=False)
-    data, shares = splits.sample(str(tmp_path), "text", "label", None, 1 << 20)
-    assert 0.2 < shares["train"] < 0.8 and len(data.train) / shares["train"] == pytest.approx(60_000, rel=0.05)
+    data, shares = splits.sample(str(tmp_path), "text", "label", None, 2 << 20)
+    assert 0.5 < shares["train"] < 0.95
+    ahead = (256 << 10) / (2 << 20)  # what pandas has read beyond the rows that it gave
+    assert len(data.train) / shares["train"] == pytest.approx(60_000, rel=ahead)
     whole, shares = splits.sample(str(tmp_path), "text", "label", None, 1 << 30)
     assert shares == {"train": 1.0, "test": 1.0} and len(whole.train) == 60_000
 
