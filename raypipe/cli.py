@@ -5,6 +5,7 @@ The last line of standard output is one JSON object; everything else goes to sta
 
 import contextlib
 import dataclasses
+import errno
 import importlib
 import io
 import json
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from typing import IO, Any, NamedTuple, NoReturn
 
 from raypipe import __version__
-from raypipe.errors import ConfigError, RaypipeError
+from raypipe.errors import ConfigError, RaypipeError, StageError
 
 
 class Command(NamedTuple):
@@ -40,6 +41,8 @@ COMMANDS = {
 }
 
 NOT_TOKENS = ("--token-pattern", "--allow-literal-token", "--no-allow-literal-token")  # flags that only sound like one
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 # Parts of the plan that this version does not have: refused by name, never ignored.
 LATER_FLAGS = {
@@ -196,13 +199,16 @@ def _with_stand_ins(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 
 
 def _raised_on_purpose(error: BaseException) -> RaypipeError | None:
-    """The RaypipeError that a Ray task raised, out of the wrappers that Ray put around it."""
+    """The RaypipeError that a Ray task raised, out of the wrappers that Ray put around it; one for a full disk too."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
         seen.add(id(current))
         if isinstance(current, RaypipeError) and not hasattr(current, "cause"):
             return current
+        if isinstance(current, OSError) and current.errno in _FULL:
+            place = f" for {current.filename}" if current.filename else ""
+            return StageError(f"no space left on the device{place}", "more", "free some, and repeat with --resume")
         current = getattr(current, "cause", None) or current.__cause__
     return None
 
