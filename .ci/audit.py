@@ -12,7 +12,17 @@ import sys
 from pathlib import Path
 
 PINS = Path(__file__).parent.parent / "constraints.txt"
-COMMAND = ("-m", "pip_audit", "-r", str(PINS), "--no-deps", "--disable-pip", "--format", "json", "--progress-spinner=off")
+COMMAND = (
+    "-m",
+    "pip_audit",
+    "-r",
+    str(PINS),
+    "--no-deps",
+    "--disable-pip",
+    "--format",
+    "json",
+    "--progress-spinner=off",
+)
 TIMEOUT_S = 180
 
 
