@@ -15,10 +15,13 @@ from sklearn.model_selection import train_test_split
 
 from raypipe.config import CPU_TOKEN_BUDGET, TrainConfig
 from raypipe.demo import encoder_path
+from raypipe.evaluate import precision
+from raypipe.evaluate.actors import CPU_TOKENS, Actors
 from raypipe.hub import Source
 from raypipe.schema import LABEL, TEXT
 from raypipe.tokens import Secret
 from raypipe.train import finetune, loop, modeling
+from raypipe.train.devices import has_fast_bf16
 from raypipe.train.recipe import Recipe, recipe_for
 
 TEST_SHARE, SPLIT_SEED = 0.2, 42
@@ -43,6 +46,7 @@ class Fit(NamedTuple):
 
     correct: np.ndarray  # (rows,) bool
     outcome: dict[str, Any]
+    changed_by_bf16: int | None  # test rows with another first label in bfloat16; None where the CPU lacks it
 
 
 def load(name: str, data: Path) -> Labelled:
@@ -114,8 +118,16 @@ def fine_tune(texts: Sequence[str], labels: np.ndarray, data: Labelled, recipe: 
     )
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as scratch:
         outcome = loop.fine_tune(job, *tables, folder, scratch)
-        best = rank(Source(f"{folder}/model"), data.test_text)
-    return Fit(best == data.test_label, outcome)
+        trained = Source(f"{folder}/model")
+        best = rank(trained, data.test_text)
+        changed = _changed_by_bf16(trained, data.test_text, threads) if has_fast_bf16(use_cpu=True) else None
+    return Fit(best == data.test_label, outcome, changed)
+
+
+def _changed_by_bf16(model: Source, texts: list[str], threads: int) -> int:
+    """Texts whose first label is another one when the actors of raypipe score in bfloat16 instead of float32."""
+    actor = Actors(1, False, threads, CPU_TOKENS, num_cpus=0, tokenisers=0)
+    return precision.measure(texts, model, Secret(None), model.name, MAX_LENGTH, "bf16", actor)[0]
 
 
 def rank(model: Source, texts: list[str]) -> np.ndarray:

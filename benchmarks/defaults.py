@@ -54,6 +54,7 @@ class Trainings:
             "validation_macro_f1": [fit.outcome["best_macro_f1"] for fit in fits],
             "training_seconds": [fit.outcome["seconds"] for fit in fits],
             "precision": fits[0].outcome["precision"],
+            "test_labels_changed_by_bf16": [fit.changed_by_bf16 for fit in fits],
         }
 
     def swept(self, rates: tuple[float, ...], seed: int) -> dict[str, float]:
