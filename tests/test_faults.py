@@ -22,6 +22,7 @@ ROW_FILES = ("set_train.jsonl", "set_test.jsonl", "set_removed.jsonl", "set_data
 def cluster(tmp_path_factory, s3_server):
     """A head without CPUs and two workers, which share nothing but the object store."""
     with machines(tmp_path_factory.mktemp("faults"), (0, 2, 2)) as made:
+        assert made.run("true")[0] == 0, "it takes jobs"
         yield made
 
 
@@ -38,15 +39,15 @@ def found(pattern):
     return len(s3fs.S3FileSystem(use_listings_cache=False).glob(pattern.removeprefix("s3://")))
 
 
-def kill_once(job, cluster, ready):
-    """Kill the worker machine that ``ready()`` names, once it does, and have another one take its place."""
+def kill_once(job, cluster, ready, replaced=True):
+    """Kill the worker machine that ``ready()`` names, once it does; another one takes its place, or none does."""
     deadline = time.monotonic() + 200
     while (ip := ready()) is None:
         assert job.poll() is None and time.monotonic() < deadline, job.communicate()[0][-3000:]
         time.sleep(0.02)
     cluster.kill(ip)
-    cluster.add(2)
-    return ip
+    if replaced:
+        cluster.add(2)
 
 
 def end_of(job):
@@ -55,8 +56,13 @@ def end_of(job):
     return log
 
 
-def read(folder, names):
-    return {name: storage.read_bytes(storage.join(folder, name)) for name in names}
+def words_of(**flags):
+    """Flags as a command line has them."""
+    return [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+
+
+def rows_of(folder):
+    return {name: storage.read_bytes(storage.join(folder, name)) for name in ROW_FILES}
 
 
 def test_a_machine_that_dies_in_the_join_changes_no_byte(cluster, place, local_ray):
@@ -64,8 +70,8 @@ def test_a_machine_that_dies_in_the_join_changes_no_byte(cluster, place, local_r
     flags = {"input_filename": "raw.jsonl", "similarity_threshold": 0.7}
     whole = PrepareConfig(input_dir=str(folder / "in"), output_filename=f"{folder}/out/set.jsonl", **flags)
     pipeline.prepare(whole)
-    words = ["-i", f"{bucket}/in", "-f", "raw.jsonl", "-o", f"{bucket}/out/set.jsonl", "--block-rows", "20"]
-    job = cluster.submit("python", "jobs/prepare.py", *words, "--similarity-threshold", "0.7")
+    places = {"input_dir": f"{bucket}/in", "output_filename": f"{bucket}/out/set.jsonl"}
+    job = cluster.submit("python", "jobs/prepare.py", *words_of(**places, **flags, block_rows=20))
 
     def in_the_join():
         done = found(f"{bucket}/out/.set.work/*/join/*")
@@ -73,7 +79,7 @@ def test_a_machine_that_dies_in_the_join_changes_no_byte(cluster, place, local_r
 
     kill_once(job, cluster, in_the_join)
     end_of(job)
-    assert read(f"{bucket}/out", ROW_FILES) == read(str(folder / "out"), ROW_FILES)
+    assert rows_of(f"{bucket}/out") == rows_of(str(folder / "out"))
     assert not found(f"{bucket}/out/.*")
 
 
@@ -97,8 +103,8 @@ def test_machines_that_die_in_tokenising_and_in_training_cost_no_bit_of_the_weig
     for name, path in (("set", source), ("model", tiny_model)):
         storage.upload(path, f"{bucket}/{name}")
     places = {"input_hf_dataset": f"{bucket}/set", "model_for_training_finetune": f"{bucket}/model"}
-    words = [w for n, v in (places | flags).items() for w in (f"--{n.replace('_', '-')}", str(v))]
-    job = cluster.submit("python", "jobs/train.py", *words, "--no-baselines", "--output-dir", f"{bucket}/run")
+    words = [*words_of(**places, **flags, output_dir=f"{bucket}/run"), "--no-baselines"]
+    job = cluster.submit("python", "jobs/train.py", *words)
     kill_once(job, cluster, lambda: cluster.running("MapBatches(encode)"))
     saved = f"{bucket}/run/.ray/ray/checkpoint_*/trainer_state.json"
     kill_once(job, cluster, lambda: cluster.running("TrainWorker") if found(saved) else None)
@@ -123,17 +129,13 @@ def test_a_machine_that_dies_under_the_evaluation_changes_no_prediction(cluster,
         model=tiny_model, input_dir=str(folder / "rows"), output_classify_file=f"{folder}/p.jsonl", **flags
     )
     pipeline.evaluate(whole)
-    words = [
-        "--model",
-        f"{bucket}/model",
-        "--input-dir",
-        f"{bucket}/rows",
-        "--output-classify-file",
-        f"{bucket}/p.jsonl",
-    ]
-    words += [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    job = cluster.submit("python", "jobs/evaluate.py", *words)
+    places = {"model": f"{bucket}/model", "input_dir": f"{bucket}/rows", "output_classify_file": f"{bucket}/p.jsonl"}
+    job = cluster.submit("python", "jobs/evaluate.py", *words_of(**places, **flags))
     scored = f"{bucket}/.p.work/*/fp32/*.arrow"
-    kill_once(job, cluster, lambda: cluster.running("MapBatches(Predictor)") if found(scored) >= 3 else None)
+
+    def scoring():
+        return cluster.running("MapBatches(Predictor)") if found(scored) >= 3 else None
+
+    kill_once(job, cluster, scoring, replaced=False)
     end_of(job)
     assert storage.read_bytes(f"{bucket}/p.jsonl") == (folder / "p.jsonl").read_bytes()
