@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None, command: str | None = None) -> NoRet
             print(f"raypipe {command}: interrupted", file=sys.stderr)
             code = 1
         except Exception as error:
-            known = _raised_on_purpose(error)
+            known = _explained(error)
             text = f"raypipe {command}: {known}" if known else traceback.format_exc()
             print(tokens.redact(text), file=sys.stderr)
             code = known.exit_code if known else 1
@@ -198,8 +198,8 @@ def _with_stand_ins(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     return shown, stand_ins
 
 
-def _raised_on_purpose(error: BaseException) -> RaypipeError | None:
-    """The RaypipeError that a Ray task raised, out of the wrappers that Ray put around it; one for a full disk too."""
+def _explained(error: BaseException) -> RaypipeError | None:
+    """What has a message of its own, out of the wrappers that Ray puts around it: a RaypipeError, or a full disk."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:

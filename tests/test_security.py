@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -217,12 +218,14 @@ def test_what_a_browser_could_reach_of_a_local_ray_is_on_loopback(local_ray):
     dashboard = int(ray._private.worker._global_node.webui_url.rsplit(":", 1)[-1])
     assert {place.ip for place in listening if place.port == dashboard} == {"127.0.0.1"}
     assert 10001 not in {place.port for place in listening}
-    stranger = "import ray, sys; ray.init(address=sys.argv[1], logging_level='ERROR'); print('inside')"
-    done = subprocess.run(
-        [sys.executable, "-c", stranger, context.gcs_address],
-        env={"PATH": "/usr/bin", "HOME": "/nowhere", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 32},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode and "inside" not in done.stdout
+    caller = "import ray, sys; ray.init(address=sys.argv[1], logging_level='ERROR'); print('inside')"
+    own = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    for more, is_inside in (({}, True), ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 32}, False)):
+        called = subprocess.run(
+            [sys.executable, "-c", caller, context.gcs_address],
+            env=own | more,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert ("inside" in called.stdout) == is_inside, called.stderr[-2000:]
