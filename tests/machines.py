@@ -11,7 +11,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -25,7 +25,7 @@ QUICK_HEALTH_CHECKS = {"RAY_health_check_period_ms": "500", "RAY_health_check_fa
 
 
 class Machines:
-    """A head at 127.0.0.1 and workers at 127.0.0.2 and on, all run in a folder that is not the project's."""
+    """A head at 127.0.0.1 and workers at 127.0.0.2 and on, each with a temporary folder of its own."""
 
     def __init__(self, folder: Path, cpus: Sequence[int], **environment: str) -> None:
         (folder / "token").write_text(secrets.token_hex(16))
@@ -38,9 +38,9 @@ class Machines:
         self._nodes: dict[str, subprocess.Popen] = {}
         port, dashboard = _free_ports(2)
         self.address, self.dashboard = f"{HEAD_IP}:{port}", f"http://127.0.0.1:{dashboard}"
-        head = ["--head", f"--port={port}", f"--dashboard-port={dashboard}", f"--temp-dir={self.logs}"]
-        self._start(HEAD_IP, cpus[0], [*head, "--dashboard-host=127.0.0.1"])
-        self._wait_for_dashboard()
+        head = ["--head", f"--port={port}", f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1"]
+        self._start(HEAD_IP, cpus[0], head)
+        self._wait(HEAD_IP, self._dashboard_answers)
         for count in cpus[1:]:
             self.add(count)
 
@@ -48,6 +48,8 @@ class Machines:
         """One machine more; returns its address."""
         ip = f"127.0.0.{len(self._nodes) + 1}"
         self._start(ip, cpus, [f"--address={self.address}"])
+        log = self._folder / f"{ip}.log"
+        self._wait(ip, lambda: "Ray runtime started" in log.read_text())
         return ip
 
     def kill(self, ip: str) -> None:
@@ -103,21 +105,25 @@ class Machines:
         (agent,) = _free_ports(1)  # the fixed default may belong to another Ray of this machine
         command = [RAY, "start", "--block", f"--node-ip-address={ip}", f"--num-cpus={cpus}", *role]
         command += [f"--dashboard-agent-listen-port={agent}", f"--object-store-memory={200 << 20}"]
+        command.append(f"--temp-dir={self.logs / ip.rsplit('.', 1)[-1]}")  # in one folder their sockets would collide
         with open(self._folder / f"{ip}.log", "w") as log:
             self._nodes[ip] = subprocess.Popen(command, env=self.environment, cwd=self._folder, stdout=log, stderr=log)
 
-    def _wait_for_dashboard(self) -> None:
+    def _wait(self, ip: str, is_up: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(f"{self.dashboard}/api/version", timeout=2)
-                return
-            except urllib.error.HTTPError:
-                return  # it answers: 401 without a token
-            except OSError:
-                alive = self._nodes[HEAD_IP].poll() is None
-                assert alive and time.monotonic() < deadline, "the cluster did not start"
-                time.sleep(0.5)
+        while not is_up():
+            alive = self._nodes[ip].poll() is None
+            assert alive and time.monotonic() < deadline, (self._folder / f"{ip}.log").read_text()[-3000:]
+            time.sleep(0.2)
+
+    def _dashboard_answers(self) -> bool:
+        try:
+            urllib.request.urlopen(f"{self.dashboard}/api/version", timeout=2)
+        except urllib.error.HTTPError:
+            return True  # 401 without a token
+        except OSError:
+            return False
+        return True
 
 
 @contextlib.contextmanager
