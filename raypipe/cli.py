@@ -199,18 +199,31 @@ def _with_stand_ins(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 
 
 def _explained(error: BaseException) -> RaypipeError | None:
-    """What has a message of its own, out of the wrappers that Ray puts around it: a RaypipeError, or a full disk."""
+    """What has a message of its own, out of the wrappers of Ray: a RaypipeError, or memory or a disk that is full."""
+    pending: list[BaseException] = [error]
     seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
+    while pending:
+        current = pending.pop(0)
+        if id(current) in seen:
+            continue
         seen.add(id(current))
         if isinstance(current, RaypipeError) and not hasattr(current, "cause"):
             return current
         if isinstance(current, OSError) and current.errno in _FULL:
             place = f" for {current.filename}" if current.filename else ""
             return StageError(f"no space left on the device{place}", "more", "free some, and repeat with --resume")
-        current = getattr(current, "cause", None) or current.__cause__
+        if type(current).__name__ == "OutOfMemoryError" and type(current).__module__ == "ray.exceptions":
+            return StageError(
+                "a machine's memory was full at every try", "more", "fewer CPUs, and repeat with --resume"
+            )
+        pending += _wrapped_in(current)
     return None
+
+
+def _wrapped_in(error: BaseException) -> list[BaseException]:
+    """What Ray's errors of tasks (cause) and of trainings (worker_failures, _base_exc) carry, and Python's."""
+    found = [getattr(error, "cause", None), error.__cause__, getattr(error, "_base_exc", None)]
+    return [e for e in (*found, *getattr(error, "worker_failures", {}).values()) if isinstance(e, BaseException)]
 
 
 @contextlib.contextmanager

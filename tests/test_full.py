@@ -140,7 +140,17 @@ def test_a_training_on_a_full_disk_ends_in_one_error_without_a_run(tmp_path, tin
         lines = "".join(f'"{row["text"]}","{row["label"]}"\n' for row in sentences(200))
         (tmp_path / "set" / f"{split}.csv").write_text(f"text,label\n{lines}")
     words = ["--input-hf-dataset", str(tmp_path / "set"), "--model-for-training-finetune", tiny_model]
-    words += ["--device", "cpu", "--epochs", "1", "--no-baselines", "--output-dir", f"{tmp_path}/run.disk/train"]
+    words += [
+        "--device",
+        "cpu",
+        "--epochs",
+        "1",
+        "--no-baselines",
+        "--max-failures",
+        "0",
+        "--output-dir",
+        f"{tmp_path}/run.disk/train",
+    ]
     done = on_a_small_disk(f"{tmp_path}/run", 4 << 20, command("train", *words))
     assert done.returncode == 1 and done.stdout == "", done.stderr[-3000:]
     assert "no space left" in done.stderr and "Traceback" not in done.stderr
