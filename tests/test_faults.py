@@ -72,11 +72,11 @@ def test_a_machine_that_dies_in_the_join_changes_no_byte(cluster, place, local_r
     whole = PrepareConfig(input_dir=str(folder / "in"), output_filename=f"{folder}/out/set.jsonl", **flags)
     pipeline.prepare(whole)
     places = {"input_dir": f"{bucket}/in", "output_filename": f"{bucket}/out/set.jsonl"}
-    job = cluster.submit("python", "jobs/prepare.py", *words_of(**places, **flags, block_rows=12))
+    job = cluster.submit("python", "jobs/prepare.py", *words_of(**places, **flags, block_rows=16))
 
     def in_the_join():
         done = found(f"{bucket}/out/.set.work/*/join/*")
-        return cluster.running("raypipe.data") if 20 <= done < 250 else None
+        return cluster.running("raypipe.data") if 15 <= done < 140 else None
 
     kill_once(job, cluster, in_the_join)
     end_of(job)
