@@ -97,10 +97,11 @@ def main() -> None:
     parser.add_argument("--rates", type=int, default=len(RATES), help="of the sweep; 0 for none")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
-    sets = [accuracy.load(name, options.data) for name in options.sets]
     seeds, rates = range(SEED, SEED + options.seeds), RATES[: options.rates]
-    measured = {data.name: measure(data, seeds, rates, options.threads) for data in sets}
-    save(options.name or "defaults", {"model": "all-MiniLM-L6-v2, 22.7 M parameters", "sets": measured})
+    for name in options.sets:
+        measured = measure(accuracy.load(name, options.data), seeds, rates, options.threads)
+        model = "all-MiniLM-L6-v2, 22.7 M parameters"
+        save(f"{options.name or 'defaults'}-{name}", {"model": model, "sets": {name: measured}})
 
 
 if __name__ == "__main__":

@@ -88,9 +88,10 @@ def main() -> None:
         "threads": options.threads,
         "precision": options.precision,
     }
-    results = [compare(settings | {"set": name}, options.rounds) for name in options.sets]
-    shown = {name: value for name, value in settings.items() if name != "data"}
-    save(options.name or "train_speed", {"settings": shown | {"rounds": options.rounds}, "sets": results})
+    shown = {name: value for name, value in settings.items() if name != "data"} | {"rounds": options.rounds}
+    for name in options.sets:
+        result = compare(settings | {"set": name}, options.rounds)
+        save(f"{options.name or 'train_speed'}-{name}", {"settings": shown, "sets": [result]})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The words that all stages share: column names, reasons for leaving, and what a stage hands back."""
 
 from dataclasses import asdict, dataclass, field
+from html import escape
 from typing import Any
 
 ID, TEXT, LABEL, WEIGHT = "id", "text", "label", "weight"
@@ -71,3 +72,21 @@ class StageResult:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    def _repr_html_(self) -> str:
+        """A table, where a notebook shows the result."""
+        groups = {"metrics": self.metrics, "counts": self.counts, "outputs": self.outputs}
+        rows = [
+            f"<tr><th>{group}</th><td>{escape(str(name))}</td><td>{escape(_shown(value))}</td></tr>"
+            for group, values in groups.items()
+            for name, value in values.items()
+        ]
+        title = f"raypipe {escape(self.command)}: {escape(self.status)} in {self.seconds:,.1f} s"
+        return f"<table><caption>{title}</caption>{''.join(rows)}</table>"
+
+
+def _shown(value: Any) -> str:
+    """A value for people: numbers with few digits and separators of thousands, a mapping by its parts."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {_shown(part)}" for name, part in value.items())
+    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if type(value) is int else str(value)

@@ -107,13 +107,10 @@ def fine_tune(
     best = checkpoints.Best(os.path.join(scratch, "best"), job.early_stopping_patience)
     progress = {"seconds": 0.0, "finished": False} if resume is None else checkpoints.go_on(resume, batches, best)
     tokenizer = modeling.load_tokenizer(job.model, job.hf_token.value)
-    model = modeling.new_classifier(job.model, job.labels, job.seed, job.hf_token.value, job.truncation)
-    arguments = _arguments(job, bf16, batches, os.path.join(scratch, "checkpoints"), int(_lengths(validation).max()))
     collate = DataCollatorWithPadding(tokenizer)
+    arguments = _arguments(job, bf16, batches, os.path.join(scratch, "checkpoints"), int(_lengths(validation).max()))
     sample = collate([Rows(train)[int(row)] for row in _of_all_lengths(train)])
-    model, computes = attention.install(model, job.attention, arguments.device, bf16, sample)
-    if rank == 0 and computes.reason and (job.attention == "fused" or arguments.device.type == "cuda"):
-        say(f"warning: no fused attention: {computes.reason}; training with {computes.kind} attention")
+    model, computes = _classifier(job, arguments.device, bf16, sample, warns=rank == 0)
     key, group = job.wandb_key.value, job.run_group
     with tracking.tracked(folder, job.run_name, job.tracked_config, key, rank == 0, group) as tracker:
         trainer = StepTrainer(
@@ -144,14 +141,34 @@ def fine_tune(
         "best_macro_f1": trainer.state.best_metric,
         "calibration": best.calibration,
         "seconds": round(seconds, 2),
-        "device": str(trainer.args.device),
-        "device_name": f"CPU, threads: {job.threads}" if job.use_cpu else torch.cuda.get_device_name(),
-        "precision": "bf16" if bf16 else "fp32",
-        "attention": asdict(computes),
         "workers": world,
-        "accumulation": batches.accumulation,
         "rows_of_a_step": round(len(train) / batches.steps, 2),
         "wandb": {"id": tracker.id, "offline": tracker.offline},
+        **_computed(job, arguments, batches, computes),
+    }
+
+
+def _classifier(
+    job: Job, device: torch.device, bf16: bool, sample: Any, warns: bool
+) -> tuple[Any, attention.Attention]:
+    """The model to train, with the attention that the device and the job allow."""
+    model = modeling.new_classifier(job.model, job.labels, job.seed, job.hf_token.value, job.truncation)
+    model, computes = attention.install(model, job.attention, device, bf16, sample)
+    if warns and computes.reason and (job.attention == "fused" or device.type == "cuda"):
+        say(f"warning: no fused attention: {computes.reason}; training with {computes.kind} attention")
+    return model, computes
+
+
+def _computed(
+    job: Job, arguments: TrainingArguments, batches: TokenBatches, computes: attention.Attention
+) -> dict[str, Any]:
+    """On what a worker computed, and how."""
+    return {
+        "device": str(arguments.device),
+        "device_name": f"CPU, threads: {job.threads}" if job.use_cpu else torch.cuda.get_device_name(),
+        "precision": "bf16" if arguments.bf16 else "fp32",
+        "attention": asdict(computes),
+        "accumulation": batches.accumulation,
     }
 
 
