@@ -27,7 +27,7 @@ target_hf_dataset = "user/leaktest"
 model_for_training_finetune = "{model}"
 hf_model_name = "user/leakmodel"
 device = "cpu"
-epochs = 2
+epochs = 1
 """
 
 

@@ -219,8 +219,8 @@ def test_what_a_browser_could_reach_of_a_local_ray_is_on_loopback(local_ray):
     assert {place.ip for place in listening if place.port == dashboard} == {"127.0.0.1"}
     assert 10001 not in {place.port for place in listening}
     caller = "import ray, sys; ray.init(address=sys.argv[1], logging_level='ERROR'); print('inside')"
-    own = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    for more, is_inside in (({}, True), ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 32}, False)):
+    own = {name: os.environ[name] for name in ("PATH", "HOME")} | {"RAY_AUTH_MODE": "token"}
+    for more, is_inside in (({}, True), ({"RAY_AUTH_TOKEN": "0" * 32}, False)):
         called = subprocess.run(
             [sys.executable, "-c", caller, context.gcs_address],
             env=own | more,
