@@ -1,11 +1,12 @@
 """How often does each fault end as it must? The fault tests, several times each, every try counted.
 
-    python benchmarks/faults.py [--tries 5] [--only WORDS] [--name faults-again]
+    python benchmarks/faults.py [--tries 5] [--only WORDS] [--onto results/DATE-faults.json]
 
 A try is the test itself, which makes its fault for real and judges what is left: the right result, or one error and
 no half output. A try that fails is counted and shown, and does not end the others; any failure ends the script with 1.
 """
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -63,25 +64,27 @@ def main() -> None:
     parser = parser_for(__doc__)
     parser.add_argument("--tries", type=int, default=5)
     parser.add_argument("--only", default="", help="run the faults with these words in their name")
+    parser.add_argument("--onto", type=Path, help="an earlier result, whose tries of the same faults count as well")
     options = parser.parse_args()
-    chosen = {fault: test for fault, test in FAULTS.items() if options.only in fault}
-    tries: dict[str, list[dict[str, Any]]] = {fault: [] for fault in chosen}
+    earlier = json.loads(options.onto.read_text())["faults"] if options.onto else {}
+    tries: dict[str, list[dict[str, Any]]] = {fault: earlier.get(fault, {"tries": []})["tries"] for fault in FAULTS}
     for _ in range(options.tries):
-        for fault, test in chosen.items():
-            tries[fault].append(one_try(test))
-            report({"fault": fault, **tries[fault][-1]})
+        for fault, test in FAULTS.items():
+            if options.only in fault:
+                tries[fault].append(one_try(test))
+                report({"fault": fault, **tries[fault][-1]})
     counted = {
         fault: {
-            "test": chosen[fault],
-            "tries": sum(t["tests"] - t["skipped"] for t in made),
+            "test": FAULTS[fault],
+            "made": sum(t["tests"] - t["skipped"] for t in made),
             "ended_well": sum(t["tests"] - t["skipped"] - len(t["wrong"]) for t in made),
-            "wrong": [message for t in made for message in t["wrong"]],
-            "seconds": [t["seconds"] for t in made],
+            "tries": made,
         }
         for fault, made in tries.items()
+        if made
     }
     save(options.name or "faults", {"faults": counted})
-    if any(found["wrong"] for found in counted.values()):
+    if any(found["made"] != found["ended_well"] for found in counted.values()):
         raise SystemExit("a fault did not end as it must")
 
 
