@@ -27,6 +27,7 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_imports.py
+	$(BIN)/python .ci/audit.py
 
 # Two files at a time: much of the time goes into waiting for processes to start. One session of Ray for each.
 test: check

@@ -75,6 +75,8 @@ SUITE = (
     Script("defaults", "--data {data}", quick=None),
     Script("official_split", "--dataset {data}/banking77 --label category --model {encoder}", quick=None),
     Script("sweep_speed", "--data {data}", quick=None),
+    Script("trial_leaks", quick="--cycles 4 --trials-of-a-sweep 4"),
+    Script("faults", quick=None),
     Script("dry_run", "--data {data}", quick=None),
     Script("gpu_train", quick="--steps 20 --rounds 1 --lengths banking77", on_gpu=True),
     Script("predict_parity", quick="--rows 3000"),

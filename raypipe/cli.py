@@ -5,6 +5,7 @@ The last line of standard output is one JSON object; everything else goes to sta
 
 import contextlib
 import dataclasses
+import errno
 import importlib
 import io
 import json
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from typing import IO, Any, NamedTuple, NoReturn
 
 from raypipe import __version__
-from raypipe.errors import ConfigError, RaypipeError
+from raypipe.errors import ConfigError, RaypipeError, StageError
 
 
 class Command(NamedTuple):
@@ -40,6 +41,8 @@ COMMANDS = {
 }
 
 NOT_TOKENS = ("--token-pattern", "--allow-literal-token", "--no-allow-literal-token")  # flags that only sound like one
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 # Parts of the plan that this version does not have: refused by name, never ignored.
 LATER_FLAGS = {
@@ -68,7 +71,7 @@ def main(argv: Sequence[str] | None = None, command: str | None = None) -> NoRet
             print(f"raypipe {command}: interrupted", file=sys.stderr)
             code = 1
         except Exception as error:
-            known = _raised_on_purpose(error)
+            known = _explained(error)
             text = f"raypipe {command}: {known}" if known else traceback.format_exc()
             print(tokens.redact(text), file=sys.stderr)
             code = known.exit_code if known else 1
@@ -190,16 +193,32 @@ def _with_stand_ins(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     return shown, stand_ins
 
 
-def _raised_on_purpose(error: BaseException) -> RaypipeError | None:
-    """The RaypipeError that a Ray task raised, out of the wrappers that Ray put around it."""
+def _explained(error: BaseException) -> RaypipeError | None:
+    """What has a message of its own, out of the wrappers of Ray: a RaypipeError, or memory or a disk that is full."""
+    pending: list[BaseException] = [error]
     seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
+    while pending:
+        current = pending.pop(0)
+        if id(current) in seen:
+            continue
         seen.add(id(current))
         if isinstance(current, RaypipeError) and not hasattr(current, "cause"):
             return current
-        current = getattr(current, "cause", None) or current.__cause__
+        if isinstance(current, OSError) and current.errno in _FULL:
+            place = f" for {current.filename}" if current.filename else ""
+            return StageError(f"no space left on the device{place}", "more", "free some, and repeat with --resume")
+        if type(current).__name__ == "OutOfMemoryError" and type(current).__module__ == "ray.exceptions":
+            return StageError(
+                "a machine's memory was full at every try", "more", "fewer CPUs, and repeat with --resume"
+            )
+        pending += _wrapped_in(current)
     return None
+
+
+def _wrapped_in(error: BaseException) -> list[BaseException]:
+    """What Ray's errors of tasks (cause) and of trainings (worker_failures, _base_exc) carry, and Python's."""
+    found = [getattr(error, "cause", None), error.__cause__, getattr(error, "_base_exc", None)]
+    return [e for e in (*found, *getattr(error, "worker_failures", {}).values()) if isinstance(e, BaseException)]
 
 
 @contextlib.contextmanager

@@ -107,6 +107,16 @@ def card(source: Source, kind: Kind, token: str | None) -> str:
     return storage.read_text(path)
 
 
+def files(model: Source, token: str | None) -> list[str]:
+    """The names of a model's files, without those in folders below it."""
+    if model.is_folder:
+        return storage.match(model.name, "*")
+    from huggingface_hub import HfApi
+
+    names = HfApi(token=token).list_repo_files(model.name, revision=model.revision)
+    return [name for name in names if "/" not in name]
+
+
 def license_of(card: str) -> str | None:
     """The licence that the YAML of a card names; None where it names none."""
     front = re.match(r"\s*---\s*\n(.*?)\n---", card, re.DOTALL)

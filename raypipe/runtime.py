@@ -11,6 +11,10 @@ from raypipe import storage
 from raypipe.config import CommonConfig
 from raypipe.errors import ConfigError
 
+# Tries of a task that Ray ended because the machine's memory was full, with pauses that grow to a minute. Ray itself
+# would try for ever, and a task that never fits would never be an error.
+OOM_RETRIES = "20"
+
 
 @contextlib.contextmanager
 def session(config: CommonConfig, trains: bool = False) -> Iterator[None]:
@@ -20,6 +24,7 @@ def session(config: CommonConfig, trains: bool = False) -> Iterator[None]:
 
     Raises ConfigError where a cluster was named but does not answer.
     """
+    os.environ.setdefault("RAY_task_oom_retries", OOM_RETRIES)  # read as Ray is imported
     import ray
 
     if ray.is_initialized():

@@ -20,6 +20,7 @@ import base64
 import hashlib
 import json
 import re
+import socket
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -113,7 +114,7 @@ class HubError(Exception):
 
 
 class Fault(NamedTuple):
-    status: int
+    status: int  # 0: the connection is cut in the middle of the request
     match: str
     applied: bool
 
@@ -144,7 +145,8 @@ class HubServer:
 
     def fail_next(self, n: int = 1, *, status: int = 500, match: str = "", applied: bool = False) -> None:
         """Let the next `n` requests with `match` in "METHOD /path" fail. With `applied` they do their work
-        and only the answer is an error, as when the connection breaks after a commit."""
+        and only the answer is an error, as when the connection breaks after a commit. With status 0 the connection
+        is cut when half of the request has come."""
         with self.lock:
             self.faults += [Fault(status, match, applied)] * n
 
@@ -173,8 +175,13 @@ class _Handler(BaseHTTPRequestHandler):
     # Transport
 
     def _serve(self) -> None:
-        self.body: bytes = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        url = urlsplit(self.path)
+        url, size = urlsplit(self.path), int(self.headers.get("Content-Length", 0))
+        if self._is_cut(url.path):
+            self.rfile.read(size // 2)
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        self.body: bytes = self.rfile.read(size)
         self.query = parse_qs(url.query)
         if self.hub.stopped:  # a connection that was kept open must not outlive the server
             self.close_connection = True
@@ -196,10 +203,21 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         """Silent: see `HubServer.requests`."""
 
+    def _is_cut(self, path: str) -> bool:
+        with self.hub.lock:
+            fault = self._fault(path)
+            if fault is None or fault.status:
+                return False
+            self.hub.requests.append((self.command, path))
+            self.hub.faults.remove(fault)
+            return True
+
+    def _fault(self, path: str) -> Fault | None:
+        return next((fault for fault in self.hub.faults if fault.match in f"{self.command} {path}"), None)
+
     def _answer(self, path: str) -> Reply:
         self.hub.requests.append((self.command, path))
-        fault = next((fault for fault in self.hub.faults if fault.match in f"{self.command} {path}"), None)
-        if fault:
+        if fault := self._fault(path):
             self.hub.faults.remove(fault)
             if fault.applied:
                 self._dispatch(path)

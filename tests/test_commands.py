@@ -2,17 +2,15 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
-import psutil
 import pytest
 from conftest import read_jsonl, sentences, write_jsonl
 from hub_server import HubServer
+from machines import machines
 
 ROOT = Path(__file__).parent.parent
 TOKEN = "hf_classicTOKENofthetest"
@@ -164,85 +162,19 @@ def test_doctor_answers(tmp_path):
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """A Ray cluster with a job server and token authentication, in a process of its own."""
-    import contextlib
-    import secrets
-    import socket
-    import urllib.error
-    import urllib.request
-
-    folder = tmp_path_factory.mktemp("cluster")
-    (folder / "token").write_text(secrets.token_hex(16))
-    with socket.socket() as first, socket.socket() as second, socket.socket() as third:
-        for free in (first, second, third):
-            free.bind(("127.0.0.1", 0))
-        port, dashboard, agent = (free.getsockname()[1] for free in (first, second, third))
-    authentication = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder / "token")}
-    authentication["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # a job's `python`
-    short = Path("/tmp") / f"rp{os.getpid()}"  # Ray's sockets have a limit of 107 characters
-    head = subprocess.Popen(
-        [
-            str(Path(sys.executable).parent / "ray"),
-            "start",
-            "--head",
-            "--block",
-            "--node-ip-address=127.0.0.1",
-            f"--port={port}",
-            "--dashboard-host=127.0.0.1",
-            f"--dashboard-port={dashboard}",
-            f"--dashboard-agent-listen-port={agent}",  # the fixed default may belong to another Ray of this machine
-            "--num-cpus=2",
-            f"--temp-dir={short}",
-        ],
-        env=os.environ | authentication,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    address = f"http://127.0.0.1:{dashboard}"
-    deadline = time.monotonic() + 90
-    while True:
-        try:
-            urllib.request.urlopen(f"{address}/api/version", timeout=2)
-            break
-        except urllib.error.HTTPError:
-            break  # it answers: 401 without a token
-        except OSError:
-            assert head.poll() is None and time.monotonic() < deadline, "the cluster did not start"
-            time.sleep(0.5)
-    yield address, authentication
-    started = [*psutil.Process(head.pid).children(recursive=True), psutil.Process(head.pid)]
-    for process in started:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.terminate()
-    _, alive = psutil.wait_procs(started, timeout=10)
-    for process in alive:
-        process.kill()
-    head.wait(10)
-    shutil.rmtree(short, ignore_errors=True)
-
-
-def submit(cluster, *entry: str) -> subprocess.CompletedProcess[str]:
-    """A job through Ray's own command; asked again while a new cluster's agent is not up."""
-    address, authentication = cluster
-    ray = str(Path(sys.executable).parent / "ray")
-    command = [ray, "job", "submit", "--address", address, "--working-dir", str(ROOT), "--", *entry]
-    for _ in range(20):
-        done = subprocess.run(command, env=os.environ | authentication, capture_output=True, text=True, timeout=400)
-        if "No available agent" not in done.stderr:
-            break
-        time.sleep(2)
-    return done
+    """A Ray cluster of one machine, with a job server and token authentication, in a process of its own."""
+    with machines(tmp_path_factory.mktemp("cluster"), (2,)) as started:
+        yield started
 
 
 def test_jobs_on_a_cluster(cluster, tmp_path, tiny_model):
     write_jsonl(tmp_path / "in" / "raw.jsonl", sentences(200))
-    done = submit(
-        cluster, "python", "jobs/prepare.py", "-i", f"{tmp_path}/in", "-f", "raw.jsonl", "-o", f"{tmp_path}/out/d.jsonl"
+    code, log = cluster.run(
+        "python", "jobs/prepare.py", "-i", f"{tmp_path}/in", "-f", "raw.jsonl", "-o", f"{tmp_path}/out/d.jsonl"
     )
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert (tmp_path / "out/d_report.json").is_file() and '"command": "prepare"' in done.stdout
-    done = submit(
-        cluster,
+    assert code == 0, log[-3000:]
+    assert (tmp_path / "out/d_report.json").is_file() and '"command": "prepare"' in log
+    code, log = cluster.run(
         "python",
         "jobs/train.py",
         "--input-hf-dataset",
@@ -256,9 +188,8 @@ def test_jobs_on_a_cluster(cluster, tmp_path, tiny_model):
         "--epochs",
         "1",
     )
-    assert done.returncode == 0, done.stdout[-3000:]
-    done = submit(
-        cluster,
+    assert code == 0, log[-3000:]
+    code, log = cluster.run(
         "python",
         "jobs/evaluate.py",
         "--model",
@@ -268,13 +199,12 @@ def test_jobs_on_a_cluster(cluster, tmp_path, tiny_model):
         "--output-classify-file",
         f"{tmp_path}/eval/p.jsonl",
     )
-    assert done.returncode == 0, done.stdout[-3000:]
+    assert code == 0, log[-3000:]
     assert read_jsonl(tmp_path / "eval/p.jsonl") == read_jsonl(tmp_path / "run/predictions.jsonl")
 
 
 def test_a_failing_job_fails_the_submission_and_a_literal_token_is_refused(cluster, tmp_path):
-    done = submit(
-        cluster,
+    code, log = cluster.run(
         "python",
         "jobs/prepare.py",
         "-i",
@@ -286,8 +216,8 @@ def test_a_failing_job_fails_the_submission_and_a_literal_token_is_refused(clust
         "-ht",
         "hf_literalTOKENinajob",
     )
-    assert done.returncode != 0
-    assert "literal token inside a Ray job" in done.stdout + done.stderr
+    assert code != 0
+    assert "literal token inside a Ray job" in log
 
 
 def test_the_upload_of_a_job_is_small(tmp_path):

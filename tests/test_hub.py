@@ -58,7 +58,7 @@ def test_a_push_is_one_commit_to_a_private_repository(server, folder):
     assert hub.resolve("user/set", "dataset", TOKEN) == hub.Source("user/set", repository.commits[-1].sha)
 
 
-@pytest.mark.parametrize("status", [500, 429, 503])
+@pytest.mark.parametrize("status", [500, 429, 503, 0], ids=["500", "429", "503", "cut"])
 def test_a_push_is_tried_again_on_transient_errors(server, folder, status):
     server.fail_next(2, status=status, match="/commit/")
     done = hub.push(str(folder), "user/set", "dataset", TOKEN, "message")

@@ -1,22 +1,14 @@
 """Two raylets at two addresses, as two machines: what their workers would not both see is refused, doctor sees them."""
 
-import contextlib
 import json
-import os
 import re
-import secrets
-import shutil
-import socket
 import subprocess
 import sys
-import time
-from pathlib import Path
 
-import psutil
 import pytest
 from conftest import sentences, write_jsonl
+from machines import machines
 
-RAY = str(Path(sys.executable).parent / "ray")
 # The commands share one driver, to spare their starts: the session's local Ray lives in the process of the tests.
 COMMANDS = """
 import json, sys, time
@@ -39,57 +31,9 @@ print(json.dumps(answers))
 
 @pytest.fixture(scope="module")
 def two_machines(tmp_path_factory):
-    """A cluster of 127.0.0.1 and 127.0.0.2; its nodes run in a folder of their own."""
-    if sys.platform != "linux":
-        pytest.skip("127.0.0.2 is an address of this machine on Linux only")
-    folder = tmp_path_factory.mktemp("machines")
-    (folder / "token").write_text(secrets.token_hex(16))
-    environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder / "token")}
-    short = Path("/tmp") / f"rpm{os.getpid()}"  # Ray's sockets have a limit of 107 characters
-    with contextlib.ExitStack() as sockets:
-        free = [sockets.enter_context(socket.socket()) for _ in range(4)]
-        for one in free:
-            one.bind(("127.0.0.1", 0))
-        port, *agents, dashboard = (one.getsockname()[1] for one in free)
-    address, started = f"127.0.0.1:{port}", []
-    for agent, ip, role in zip(
-        agents,
-        ("127.0.0.1", "127.0.0.2"),
-        (
-            ["--head", f"--port={port}", f"--dashboard-port={dashboard}", f"--temp-dir={short}"],
-            [f"--address={address}"],
-        ),
-        strict=True,
-    ):
-        node = [RAY, "start", "--block", f"--node-ip-address={ip}", "--num-cpus=1", *role]
-        node.append(f"--dashboard-agent-listen-port={agent}")
-        with open(folder / f"{ip}.log", "w") as log:
-            started.append(subprocess.Popen(node, env=environment, cwd=folder, stdout=log, stderr=log))
-        _wait_for(port, started[0])
-    yield address, environment
-    _end(started)
-    shutil.rmtree(short, ignore_errors=True)
-
-
-def _wait_for(port, head):
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and head.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=2):
-            return
-        time.sleep(0.5)
-    raise AssertionError("the cluster did not start")
-
-
-def _end(started):
-    processes = [child for node in started for child in (*psutil.Process(node.pid).children(recursive=True),)]
-    processes += [psutil.Process(node.pid) for node in started]
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.terminate()
-    for process in psutil.wait_procs(processes, timeout=10)[1]:
-        process.kill()
-    for node in started:
-        node.wait(10)
+    """A cluster of 127.0.0.1 and 127.0.0.2."""
+    with machines(tmp_path_factory.mktemp("machines"), (1, 1)) as cluster:
+        yield cluster.address, cluster.environment
 
 
 def test_local_paths_are_refused_and_addresses_work(two_machines, s3, tmp_path):

@@ -132,6 +132,27 @@ def test_large_files_are_tried_again_too(server, publish, monkeypatch):
     assert len(commits(server)) == 1 and "lfs" in commits(server)[0].entries["train.csv"]
 
 
+def test_a_connection_that_is_cut_in_mid_upload_is_tried_again(server, publish, monkeypatch):
+    import hub_server
+
+    monkeypatch.setattr(hub_server, "LFS_SUFFIXES", (".csv",))
+    server.fail_next(2, status=0, match="PUT /datasets/user/set.git/lfs")
+    server.fail_next(2, status=0, match="/commit/")
+    out = publish([*sentences(40), {"text": "long " * 100_000, "label": "garden"}])
+    assert len(commits(server)) == 1 and out["report"]["published"]["commit"] == commits(server)[0].sha
+    assert not server.faults
+
+
+def test_connections_that_are_always_cut_end_in_one_clear_error_and_no_commit(server, publish, tmp_path):
+    server.fail_next(100, status=0, match="/commit/")
+    with pytest.raises(StageError, match=r"push to user/set failed.*--resume"):
+        publish(sentences(40))
+    server.faults.clear()
+    assert commits(server) == [] and read_report(tmp_path)["published"] is None
+    publish(resume=True)
+    assert len(commits(server)) == 1
+
+
 def test_private_rows_need_a_word_before_they_go_to_a_public_repository(server, publish, tmp_path, capfd):
     repository = existing(server, private=False)
     with pytest.raises(ConfigError) as refusal:

@@ -24,6 +24,7 @@ LINE_BITS = 40  # order = file number << LINE_BITS | line
 _MOST_PIECES = 256  # small files that one task reads
 _CHECKSUM_TASKS = 256
 _A_NAME = re.compile(r"(?=.{1,40}$)\S+(?: \S+){0,2}")  # what can be a column's name; a file without a header has texts
+_NO_NAMES = {"", ".", ".."}  # parts of a path that lead out of a folder; an object store has keys with them
 PEEKED_ROWS = 200  # records looked at on the driver, to refuse a wrong column before work starts
 
 SCHEMA = pa.schema(
@@ -52,6 +53,8 @@ def find(folder: str, pattern: str) -> list[str]:
             "check --input-dir and --input-filename",
         )
     for name in files:
+        if not _NO_NAMES.isdisjoint(name.split("/")):  # predict would write beside its output folder
+            raise DataError(f"the input file {name!r}", f"a path below {folder}", "check the pattern, or rename it")
         if "::" in storage.join(folder, name):
             raise DataError(f"the input file {storage.join(folder, name)}", "a path without '::'", "rename it")
         if not name.endswith(FORMATS):

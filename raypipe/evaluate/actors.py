@@ -53,8 +53,7 @@ def choose_actors(use_gpu: bool, rows: int) -> Actors:
     """One actor on each GPU; else actors that have all CPUs together, or fewer for few rows.
 
     Up to THREADS_EACH CPUs each actor computes on one thread: threads of one forward pass wait for each other, and
-    wait long while a tokenising task has a CPU. Ray reserves all but one CPU of a machine (half a CPU where there is
-    but one), so that Ray Data's own tasks always find room.
+    wait long while a tokenising task has a CPU.
     """
     gpus = int(ray.cluster_resources()["GPU"]) if use_gpu else 0
     return actors_on([int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]], gpus, rows)
@@ -70,6 +69,16 @@ def actors_on(cpus: list[int], gpus: int, rows: int) -> Actors:
     threads = 1 if smallest <= THREADS_EACH else THREADS_EACH
     if wanted == 1:
         threads = smallest
-    reserved = threads * (smallest - 1) / smallest if smallest > 1 else 0.5
+    each = smallest // threads
+    reserved = (smallest - _room(smallest, each)) / each
     count = min(wanted, sum(n // threads for n in usable))
     return Actors(count, False, threads, CPU_TOKENS, round(reserved, 3), len(usable))
+
+
+def _room(cpus: int, actors: int) -> float:
+    """CPUs that a machine with so many actors keeps for Ray Data's own tasks: at most one, and less than an actor has.
+
+    Ray starts the actors of a lost machine again wherever they fit. If they could fill the machines that are left, the
+    tasks that feed them would wait for ever.
+    """
+    return min(1.0, 0.9 * cpus / (actors + 1))

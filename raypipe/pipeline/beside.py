@@ -14,7 +14,7 @@ from raypipe.runtime import say
 from raypipe.schema import LABEL, TEXT
 from raypipe.splits import Splits
 
-_CPUS = 0.25  # of each task, so that it runs beside the actors where CPUs are few
+_CPUS = 0.15  # of each task, so that it runs beside the actors where CPUs are few
 
 
 @dataclass

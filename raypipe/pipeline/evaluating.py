@@ -78,6 +78,7 @@ def resolve_classifier(name: str, token: str | None) -> Source:
 
     model = hub.resolve(name, "model", token)
     modeling.require_classifier(modeling.load_config(model, token), model)
+    modeling.require_safetensors(model, token)
     return model
 
 

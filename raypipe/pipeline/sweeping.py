@@ -127,7 +127,7 @@ class _Sweep:
         from raypipe.train.recipe import recipe_for
 
         size = modeling.parameters(modeling.load_config(base, self.token))
-        modeling.require_safetensors(base)
+        modeling.require_safetensors(base, self.token)
         return recipe_for(size, self.config)
 
     def _job(self, choice: Any, workers: Any, base: Source, recipe: Any, data: splits.Splits) -> Any:

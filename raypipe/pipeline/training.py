@@ -97,7 +97,7 @@ class _Run:
         require_shared(None if hub.is_repository(target or "") else target)
         size = modeling.parameters(modeling.load_config(base, self.token))
         license_name = hub.license_of(hub.card(base, "model", self.token))
-        modeling.require_safetensors(base)
+        modeling.require_safetensors(base, self.token)
         recipe = recipe_for(size, config)
         data = splits.load(str(config.input_hf_dataset), config.text, config.subject_column, self.token)
         splits.check_trainable(data)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from raypipe import storage
+from raypipe import hub, storage
 from raypipe.errors import ConfigError
 from raypipe.hub import Source
 from raypipe.tokens import redact
@@ -16,6 +16,9 @@ from raypipe.tokens import redact
 Truncation = Literal["head", "head_tail"]
 HEAD_SHARE = 4  # head_tail keeps a quarter of the room from the head: 128 of 510 tokens in Sun et al. 2019
 TEMPERATURE = "raypipe_temperature"  # field of config.json
+# Said outright each time: left open, transformers asks at the terminal whether to run the model's own code.
+NO_CODE = {"trust_remote_code": False}
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 @functools.cache
@@ -37,20 +40,23 @@ def load_config(source: Source, token: str | None) -> Any:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(local_name(source), revision=source.revision, token=token)
+        return AutoConfig.from_pretrained(local_name(source), revision=source.revision, token=token, **NO_CODE)
     except (OSError, ValueError, KeyError) as error:
         reason = redact(str(error).strip().splitlines()[0][:200])
         raise ConfigError(f"{source} is no model that transformers reads ({reason})", "a text encoder") from None
 
 
-def require_safetensors(source: Source) -> None:
-    """Refuse a folder whose weights are pickles or missing. Raises ConfigError."""
-    if source.is_folder and not any(n.endswith(".safetensors") for n in storage.match(source.name, "*")):
-        raise ConfigError(
-            f"{source} has no weights in safetensors",
-            "model.safetensors",
-            "save it with save_pretrained of transformers 5",
-        )
+def require_safetensors(source: Source, token: str | None) -> None:
+    """Refuse weights that are missing, or pickles, which run code as they are read. Raises ConfigError."""
+    names = hub.files(source, token)
+    if any(name.endswith(".safetensors") for name in names):
+        return
+    pickles = [name for name in names if name.endswith(_PICKLES)]
+    raise ConfigError(
+        f"{source} has no weights in safetensors" + (f", only the pickle {pickles[0]}" if pickles else ""),
+        "model.safetensors, which cannot run code as it is read",
+        "save it with save_pretrained of transformers 5",
+    )
 
 
 def parameters(config: Any) -> int:
@@ -59,7 +65,7 @@ def parameters(config: Any) -> int:
     from transformers import AutoModel
 
     with torch.device("meta"):
-        return sum(p.numel() for p in AutoModel.from_config(config).parameters())
+        return sum(p.numel() for p in AutoModel.from_config(config, **NO_CODE).parameters())
 
 
 def multiplied_parameters(config: Any) -> int:
@@ -76,7 +82,7 @@ def load_tokenizer(source: Source, token: str | None) -> Any:
     """The tokenizer that belongs to a model."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(local_name(source), revision=source.revision, token=token)
+    return AutoTokenizer.from_pretrained(local_name(source), revision=source.revision, token=token, **NO_CODE)
 
 
 def blank_classifier(source: Source, labels: list[str], token: str | None) -> Any:
@@ -101,7 +107,7 @@ def new_classifier(
     from transformers import AutoConfig, AutoModelForSequenceClassification, set_seed
 
     name = local_name(source)
-    where = {"revision": source.revision, "token": token}
+    where = {"revision": source.revision, "token": token, **NO_CODE}
     config = AutoConfig.from_pretrained(
         name,
         num_labels=len(labels),
@@ -112,7 +118,7 @@ def new_classifier(
     )
     config.raypipe_truncation = truncation
     set_seed(seed)
-    fresh = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+    fresh = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, **NO_CODE)
     head = {k: v for k, v in fresh.state_dict().items() if not k.startswith(f"{fresh.base_model_prefix}.")}
     model = AutoModelForSequenceClassification.from_pretrained(
         name, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, use_safetensors=True, **where
@@ -134,6 +140,7 @@ def load_classifier(source: Source, token: str | None) -> Any:
         dtype=torch.float32,
         use_safetensors=True,
         output_loading_info=True,
+        **NO_CODE,
     )
     missing = [key for key in loading["missing_keys"] if not key.startswith(f"{model.base_model_prefix}.")]
     if missing:

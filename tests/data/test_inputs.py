@@ -220,7 +220,7 @@ def test_a_file_that_cannot_be_read_stops_the_run(prepare_rows, tmp_path, name):
     for pattern in (name, "*"):
         with pytest.raises(Exception) as caught:
             prepare_rows(None, input_filename=pattern)
-        error = cli._raised_on_purpose(caught.value)
+        error = cli._explained(caught.value)
         assert isinstance(error, DataError) and error.exit_code == 2
         assert all(word in str(error) for word in words), str(error)
         assert "secret" not in str(error)
