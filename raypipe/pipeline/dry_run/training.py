@@ -149,7 +149,7 @@ def predict_fit(
     from raypipe.train.recipe import recipe_for
 
     model_config = modeling.load_config(base, token)
-    modeling.require_safetensors(base)
+    modeling.require_safetensors(base, token)
     recipe = recipe_for(modeling.parameters(model_config), config)
     job = fitting.job_of(config, workers, base, recipe, data, token, None, "dry-run", **more)
     plan = rehearsal.plan(job, tokens.training.of_all_rows(), tokens.validation.of_all_rows(), workers.most)
