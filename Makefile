@@ -7,7 +7,7 @@ BIN         := $(VENV)/bin
 STAMP       := $(VENV)/.ready
 TORCH_PIN   := $(shell sed -n 's/^\(torch==[^+ ]*\).*/\1/p' constraints.txt)
 
-.PHONY: setup demo test check bench clean
+.PHONY: setup demo test check bench bench-page clean
 
 setup: $(STAMP)
 
@@ -33,8 +33,13 @@ check: $(STAMP)
 test: check
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
+# At a size of minutes; LONG=1 for full size, on a machine that does nothing else. Then the page of the results.
 bench: $(STAMP)
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/run.py $(if $(LONG),--long)
+	$(BIN)/python benchmarks/page.py
+
+bench-page: $(STAMP)
+	$(BIN)/python benchmarks/page.py
 
 clean:
 	rm -rf out runs build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -22,6 +22,7 @@ def main() -> None:
     parser.add_argument("--text", default="text")
     parser.add_argument("--label", default="label")
     parser.add_argument("--threshold", type=float, default=DEFAULT_THRESHOLD)
+    parser.add_argument("--name", help="name of the result file, such as a trial's")
     options = parser.parse_args()
     data = splits.load(options.dataset, options.text, options.label, None)
     train, test = data.train[TEXT].to_list(), data.test[TEXT].to_list()
@@ -40,7 +41,7 @@ def main() -> None:
             part: wilson(int(correct[rows].sum()), int(rows.sum()))._asdict() for part, rows in parts.items()
         },
     }
-    save(f"near-copies-{name}", measured)
+    save(options.name or f"near-copies-{name}", measured)
 
 
 if __name__ == "__main__":

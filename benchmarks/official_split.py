@@ -18,6 +18,7 @@ def main() -> None:
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--label", default="label")
     parser.add_argument("--model", required=True)
+    parser.add_argument("--name", help="name of the result file, such as a trial's")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         result = pipeline.train(
@@ -33,7 +34,10 @@ def main() -> None:
     kept = ("recipe", "rows", "validation", "workers", "seconds", "seed")
     name = Path(options.dataset).name
     measured = {"dataset": name, "fingerprint": run["dataset"]["fingerprint"], "parameters": run["model"]["parameters"]}
-    save(f"official-split-{name}", measured | {key: run[key] for key in kept} | {"metrics": result.metrics})
+    save(
+        options.name or f"official-split-{name}",
+        measured | {key: run[key] for key in kept} | {"metrics": result.metrics},
+    )
 
 
 if __name__ == "__main__":

@@ -46,11 +46,6 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 # Parts of the plan that this version does not have: refused by name, never ignored.
 LATER_FLAGS = {
-    "prepare": ("--dry-run",),
-    "train": ("--dry-run",),
-    "evaluate": ("--dry-run",),
-    "sweep": ("--dry-run",),
-    "run": ("--dry-run",),
     "doctor": ("--config",),
     "demo": ("--config",),
     "predict": ("--config",),

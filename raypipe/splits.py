@@ -1,9 +1,12 @@
 """A published dataset back into memory: train and test rows with text, label, id and weight."""
 
 import hashlib
+import io
 import re
 from dataclasses import dataclass
+from typing import Any
 
+import fsspec
 import pandas as pd
 
 from raypipe import hub, storage
@@ -11,6 +14,8 @@ from raypipe.config import nearest
 from raypipe.errors import DataError
 from raypipe.hub import Source
 from raypipe.schema import ID, LABEL, TEST, TEXT, TRAIN, WEIGHT
+
+_CHUNK_ROWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -42,11 +47,22 @@ def load(name: str, text_column: str, label_column: str, token: str | None) -> S
 
     Raises ConfigError for a name that leads nowhere; DataError for a missing split, column or value.
     """
+    return sample(name, text_column, label_column, token, None)[0]
+
+
+def sample(
+    name: str, text_column: str, label_column: str, token: str | None, most_bytes: int | None
+) -> tuple[Splits, dict[str, float]]:
+    """The same from about ``most_bytes`` of each file of a folder, and the share of each split that this is.
+
+    A repository is loaded whole, into the cache of the Hub's client.
+    """
     source = hub.resolve(name, "dataset", token)
-    frames = _from_folder(source.name) if source.is_folder else _from_hub(source, token)
+    shares = dict.fromkeys((TRAIN, TEST), 1.0)
+    frames = _from_folder(source.name, most_bytes, shares) if source.is_folder else _from_hub(source, token)
     train, test = (_normal(frames[s], s, text_column, label_column, str(source)) for s in (TRAIN, TEST))
     card = hub.card(source, "dataset", token)
-    return Splits(train, test, source, cleaned_at(card), hub.license_of(card))
+    return Splits(train, test, source, cleaned_at(card), hub.license_of(card)), shares
 
 
 def cleaned_at(card: str) -> float | None:
@@ -70,18 +86,36 @@ def check_trainable(splits: Splits) -> None:
         )
 
 
-def _from_folder(folder: str) -> dict[str, pd.DataFrame]:
+def _from_folder(folder: str, most_bytes: int | None, shares: dict[str, float]) -> dict[str, pd.DataFrame]:
+    """The files of a folder; ``shares`` receives what was read of each where that is not all."""
     frames = {}
     for split in (TRAIN, TEST):
         path = storage.join(folder, f"{split}.csv")
         if not storage.exists(path):
             raise DataError(f"no {split}.csv in {folder}", "train.csv and test.csv")
         try:
-            # Every cell is the string it is: "NA", "null" and "0" are labels like others.
-            frames[split] = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+            frames[split], shares[split] = _read_csv(path, most_bytes)
         except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
             raise DataError(f"{path} is not readable as CSV ({type(error).__name__})", "UTF-8 with a header") from None
     return frames
+
+
+def _read_csv(path: str, most_bytes: int | None) -> tuple[pd.DataFrame, float]:
+    """A file, or its first rows; and the share of its bytes that they took."""
+    with fsspec.open(path, "rb") as file:
+        size = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        # Every cell is the string it is: "NA", "null" and "0" are labels like others.
+        as_text: dict[str, Any] = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
+        if most_bytes is None or size <= most_bytes:
+            return pd.read_csv(file, **as_text), 1.0
+        chunks, read = [], 0
+        for chunk in pd.read_csv(file, **as_text, chunksize=_CHUNK_ROWS):
+            chunks.append(chunk)
+            read = size if file.closed else file.tell()  # pandas closes what it has read to its end
+            if read >= most_bytes:
+                break
+        return pd.concat(chunks, ignore_index=True), read / size
 
 
 def _from_hub(source: Source, token: str | None) -> dict[str, pd.DataFrame]:

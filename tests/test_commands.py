@@ -113,7 +113,6 @@ def test_errors_have_one_message_and_exit_code_2(tmp_path):
         (["--similarity-threshold", "0"], ["--similarity-threshold 0.0", "> 0"]),
         (["-t", "txt"], ["'txt'", "did you mean 'text'"]),
         (["-thf", "user/dataset"], ["user/dataset", "without a token", "HF_TOKEN"]),
-        (["--dry-run"], ["has no --dry-run"]),
         (["--explore", "-thf", "./published"], ["--explore with --target-hf-dataset", "one of them"]),
         (["--config", "missing.toml"], ["missing.toml"]),
     ):

@@ -265,7 +265,8 @@ def test_the_fields_that_the_hash_ignores_are_those_of_where_and_how() -> None:
     where = {"output_filename", "output_dir", "output_classify_file", "output", "run_dir", "target_hf_dataset"}
     push = {"hf_model_name", "wandb_output", "yes_publish"}
     keeping = {"checkpoint_minutes", "max_failures", "max_concurrent"}
-    assert (common - {"seed"}) | where | push | {"block_rows", "explore_max_pairs"} | keeping == RUN_CONTROL
+    estimates = {"dry_run", "price_per_gpu_hour", "assume_gpu"}
+    assert (common - {"seed"}) | where | push | {"block_rows", "explore_max_pairs"} | keeping | estimates == RUN_CONTROL
 
 
 @pytest.mark.parametrize("kind", [PrepareConfig, TrainConfig, EvaluateConfig, PredictConfig, AuditConfig])

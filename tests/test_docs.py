@@ -23,7 +23,8 @@ ELISION = "…"  # stands for flags or places of the reader's own
 
 def blocks(page: Path, language: str) -> list[str]:
     """The fenced blocks of a language; "" are those without one."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf8"), re.MULTILINE | re.DOTALL)
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(encoding="utf8"), re.MULTILINE | re.DOTALL)
+    return [block for kind, block in found if kind == language]
 
 
 def commands(page: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -56,7 +57,7 @@ COMMANDS = [
 
 
 def test_the_commands_are_found() -> None:
-    assert len(COMMANDS) >= 40
+    assert len(COMMANDS) >= 30
     assert {"prepare", "train", "sweep", "evaluate", "predict", "audit", "run", "doctor"} == {
         case.values[0] for case in COMMANDS
     }

@@ -109,7 +109,7 @@ def test_the_wings_import_nothing_from_above(wing: str) -> None:
     assert offences(f"raypipe.{wing}", ABOVE_THE_WINGS) == []
 
 
-@pytest.mark.parametrize("part", ["hub", "runtime", "splits", "provenance"])
+@pytest.mark.parametrize("part", ["hub", "runtime", "splits", "provenance", "estimate", "forecast"])
 def test_what_the_wings_stand_on_imports_no_wing(part: str) -> None:
     wings = ("raypipe.data", "raypipe.train", "raypipe.evaluate", "raypipe.report")
     assert offences(f"raypipe.{part}", (*wings, *ABOVE_THE_WINGS)) == []

@@ -6,6 +6,7 @@ The text under each field is its help.
 from raypipe.config.audit import AuditConfig
 from raypipe.config.checks import nearest, require
 from raypipe.config.common import HANDED_ON, RUN_CONTROL, CommonConfig
+from raypipe.config.estimate import EstimatedConfig
 from raypipe.config.prepare import PrepareConfig
 from raypipe.config.scoring import EvaluateConfig, PredictConfig, ScoringConfig
 from raypipe.config.sweep import SweepConfig
@@ -22,6 +23,7 @@ __all__ = [
     "CommonConfig",
     "DemoConfig",
     "DoctorConfig",
+    "EstimatedConfig",
     "EvaluateConfig",
     "PredictConfig",
     "PrepareConfig",

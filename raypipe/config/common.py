@@ -26,6 +26,9 @@ RUN_CONTROL = frozenset({"config", "address", "num_cpus", "wait_for_resources", 
     "checkpoint_minutes",
     "max_failures",
     "max_concurrent",
+    "dry_run",
+    "price_per_gpu_hour",
+    "assume_gpu",
 }
 
 # What `run` and `demo` hand on to the stages that they start.

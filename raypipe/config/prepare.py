@@ -7,12 +7,13 @@ from typing import Annotated, Literal
 from tyro.conf import arg
 
 from raypipe.config.checks import fraction, groups, nearest, require
-from raypipe.config.common import CommonConfig, HfToken, secret
+from raypipe.config.common import HfToken, secret
+from raypipe.config.estimate import EstimatedConfig
 from raypipe.schema import LICENSES
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareConfig(CommonConfig):
+class PrepareConfig(EstimatedConfig):
     """Clean, balance and split raw labelled text into a dataset."""
 
     input_dir: Annotated[str, arg(aliases=["-i"])]

@@ -5,6 +5,7 @@ from typing import Literal
 
 from raypipe.config.checks import fraction, one_source, require
 from raypipe.config.common import CommonConfig, HfToken, secret
+from raypipe.config.estimate import EstimatedConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,7 @@ class ScoringConfig(CommonConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig(ScoringConfig):
+class EvaluateConfig(ScoringConfig, EstimatedConfig):
     """Score a classifier on labelled text: top-1/2/3 with intervals, predictions and a report."""
 
     model: str

@@ -7,6 +7,7 @@ from typing import Literal
 
 from raypipe.config.checks import fraction, require
 from raypipe.config.common import WandbToken, secret
+from raypipe.config.estimate import EstimatedConfig
 from raypipe.config.scoring import ScoringConfig
 
 DEFAULT_MODEL = "MoritzLaurer/deberta-v3-base-zeroshot-v1.1-all-33"
@@ -17,7 +18,7 @@ CPU_TOKEN_BUDGET, GPU_TOKEN_BUDGET = 4_096, 16_384
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(ScoringConfig):
+class TrainConfig(ScoringConfig, EstimatedConfig):
     """Fine-tune a Hugging Face model on a dataset, evaluate it, and push it to the Hub when asked."""
 
     input_hf_dataset: str | None = None

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 from raypipe.config.checks import require
 from raypipe.config.common import CommonConfig
+from raypipe.config.estimate import EstimatedConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig(CommonConfig):
+class RunConfig(EstimatedConfig):
     """Prepare, train and evaluate from one TOML file, into RUN/{prepare,train,evaluate}."""
 
     run_dir: str | None = None

@@ -27,11 +27,11 @@ def decontaminate(table: Table, vectors: Vectors, folder: str, files: list[str],
     foreign = ingest.ingest(folder, files, text_column, None, _ROWS).to_arrow_refs()
     count = ray.remote(num_returns=2)(_count)
     counted = [count.remote(block, vectors.analyzer) for block in foreign]
-    summaries = list(in_order("decontaminate", lambda i: counted[i][1], len(counted)))
+    summaries = list(in_order("decontaminate", lambda i: counted[i][1], len(counted), work))
     places = np.concatenate([np.empty((0, 3), np.int64), *(s["places"] for s in summaries)])  # order, key high, key low
     starts = np.cumsum([0, *(len(s["places"]) for s in summaries)])
     nearest = Nearest(len(table.order))  # rows of the other files numbered by their place
-    graph = Graph("decontaminate", len(vectors.blocks) * len(foreign))
+    graph = Graph("decontaminate", len(vectors.blocks) * len(foreign), work)
     numbers = [vectors.vocabulary.numbers(unpacked(summary)) for summary in summaries]
 
     def look(number: int, other: int) -> None:

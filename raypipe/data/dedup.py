@@ -22,12 +22,18 @@ def dedup(table: Table, vectors: Vectors, on_conflict: str, work: Work) -> None:
 
     Sets witness, similarity, weight (rows that a kept row stands for) and, under ``on_conflict`` "majority", labels.
     """
-    alive = table.alive
     rule = _Rule(table, vectors, work)
     rule.run()
-    verdict = keep.verdict(rule.text[alive], rule.kept[alive], *rule.nearest_of(alive))
-    settled = keep.settle(verdict, table.label[alive], on_conflict)
-    _record(table, alive, verdict, settled)
+    conclude(table, rule.text, rule.kept, rule.nearest, on_conflict)
+
+
+def conclude(table: Table, text: np.ndarray, kept: np.ndarray, nearest: Nearest, on_conflict: str) -> None:
+    """Write into the table what the rule found, by table row."""
+    alive = table.alive
+    witness = nearest.row[alive]
+    place = np.where(witness >= 0, np.searchsorted(alive, witness), -1)
+    verdict = keep.verdict(text[alive], kept[alive], place, nearest.cosine[alive])
+    _record(table, alive, verdict, keep.settle(verdict, table.label[alive], on_conflict))
 
 
 class _Rule:
@@ -42,18 +48,12 @@ class _Rule:
         self.text[table.alive] = table.text_numbers(table.alive)
         self.text_taken = np.zeros(self.text.max(initial=-1) + 1, bool)
         self.waits_for = list(range(len(self.blocks)))  # comparisons that each block still waits for
-        self.graph = Graph("join", len(self.blocks) * (len(self.blocks) + 1) // 2)
+        self.graph = Graph("join", len(self.blocks) * (len(self.blocks) + 1) // 2, work)
 
     def run(self) -> None:
         if self.blocks:
             self._decide(0)
         self.graph.run()
-
-    def nearest_of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Witness, as a place among ``rows``, and cosine."""
-        witness = self.nearest.row[rows]
-        place = np.where(witness >= 0, np.searchsorted(rows, witness), -1)
-        return place, self.nearest.cosine[rows]
 
     def _compare(self, later: int, earlier: int) -> None:
         asks, stays = self.alive[self.rows[later]], self.kept[self.rows[earlier]]

@@ -87,7 +87,7 @@ def ingest(
             rows = (
                 (p["file"], r) for p in task["pieces"] for r in read_piece(p, text_column, label_column, block_rows)
             )
-            yield from _kept(task["kept_at"], _tables(rows, block_rows))
+            yield from _kept(task["kept_at"], tables(rows, block_rows))
 
     source = ray.data.from_items(tasks, override_num_blocks=len(tasks))
     return source.map_batches(read, batch_format="pyarrow", batch_size=None, zero_copy_batch=True).materialize()
@@ -185,7 +185,8 @@ def _newlines(path: str, start: int, end: int) -> int:
         return file.read(end - start).count(b"\n")
 
 
-def _tables(rows: Iterable[tuple[int, Record]], block_rows: int) -> Iterator[pa.Table]:
+def tables(rows: Iterable[tuple[int, Record]], block_rows: int) -> Iterator[pa.Table]:
+    """Blocks with the columns of SCHEMA from records and the numbers of their files."""
     block: list[tuple[Any, ...]] = []
     known: set[str] = set()
     characters = 0

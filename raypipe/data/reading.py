@@ -17,16 +17,22 @@ from raypipe.errors import DataError
 
 
 def read_piece(piece: dict[str, Any], text_column: str, label_column: str | None, batch_rows: int) -> Iterator[Record]:
-    """Records of a piece that ``ingest`` cut; a line belongs to the piece that it starts in. Raises DataError."""
-    path = piece["path"]
+    """Records of a piece that ``ingest`` cut; a line belongs to the piece that it starts in. Raises DataError.
+
+    A piece of what is no plain JSONL begins with the file, and ends about where so many of its bytes are read.
+    """
+    path, end = piece["path"], piece["end"]
     if path.endswith(".parquet"):
-        yield from _read_parquet(path, text_column, label_column, batch_rows)
+        yield from _read_parquet(path, end, text_column, label_column, batch_rows)
     elif path.endswith(".csv"):
         with fsspec.open(path, "rb") as binary:
             records.refuse_other_bytes(binary.read(records.START_BYTES), os.path.basename(path))
             binary.seek(0)
             file = io.TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape", newline="")
-            yield from records.parse_csv(file, text_column, label_column, os.path.basename(path))
+            for row in records.parse_csv(file, text_column, label_column, os.path.basename(path)):
+                yield row
+                if 0 <= end <= binary.tell():
+                    return
     else:
         try:
             for number, raw in _lines(piece):
@@ -51,7 +57,7 @@ def _lines(piece: dict[str, Any]) -> Iterator[tuple[int, bytes]]:
             if 0 <= end <= start:
                 return  # the line that spans this whole piece belongs to the one that it starts in
         if packed:  # of any size once unpacked, so line by line
-            lines: Iterable[bytes] = (line.rstrip(b"\n") for line in file)
+            lines: Iterable[bytes] = _unpacked_lines(file, end)
         else:
             content = file.read(max(0, end - start) if end >= 0 else -1)
             lines = (content + (b"" if content.endswith(b"\n") else file.readline())).split(b"\n")
@@ -61,17 +67,29 @@ def _lines(piece: dict[str, Any]) -> Iterator[tuple[int, bytes]]:
             yield number, raw
 
 
-def _read_parquet(path: str, text_column: str, label_column: str | None, batch_rows: int) -> Iterator[Record]:
+def _unpacked_lines(file: Any, end: int) -> Iterator[bytes]:
+    """The lines of a gzip file, up to about where ``end`` of its bytes are read."""
+    for line in file:
+        yield line.rstrip(b"\n")
+        if 0 <= end <= file.fileobj.tell():
+            return
+
+
+def _read_parquet(path: str, end: int, text_column: str, label_column: str | None, batch_rows: int) -> Iterator[Record]:
     name = os.path.basename(path)
     with fsspec.open(path, "rb") as file:
         try:
             table = pq.ParquetFile(file)
+            size = file.seek(0, io.SEEK_END)
+            most = table.metadata.num_rows if end < 0 else -(-table.metadata.num_rows * end // size)
             names = table.schema_arrow.names
             records.refuse_twice(names, name, text_column, label_column)
             wanted = [c for c in (text_column, label_column) if c in names]
             number = 0
-            for batch in table.iter_batches(batch_size=batch_rows, columns=wanted):
+            for batch in table.iter_batches(batch_size=min(batch_rows, max(1, most)), columns=wanted):
                 for values in _values(batch):
+                    if number == most:
+                        return
                     number += 1
                     record = records.from_cells(values, number, text_column, label_column)
                     yield record._replace(columns=names)

@@ -72,7 +72,12 @@ class Table:
     def of(cls, dataset: "ray.data.Dataset", files: list[str], shard_rows: int) -> "Table":
         """Gather everything but the texts from the ingested blocks. Raises StageError where they are out of order."""
         blocks = dataset.to_arrow_refs()
-        digests = ray.get([ray.remote(_digest).remote(block) for block in blocks])
+        digests = ray.get([ray.remote(digest).remote(block) for block in blocks])
+        return cls.gathered(blocks, digests, files, shard_rows)
+
+    @classmethod
+    def gathered(cls, blocks: list[Any], digests: list[dict[str, Any]], files: list[str], shard_rows: int) -> "Table":
+        """The same from the blocks' digests; ``blocks`` are only handed on."""
         numbers = {name: np.concatenate([_NO_ROWS, *(d[name] for d in digests)]) for name in _NUMBERS}
         if (np.diff(numbers["order"]) <= 0).any():
             raise StageError("blocks arrived out of file order", "Ray Data's preserve_order")
@@ -159,7 +164,7 @@ def _shards(blocks: list["ray.ObjectRef"], characters: list[np.ndarray], shard_r
     return shards
 
 
-def _digest(block: pa.Table) -> dict[str, Any]:
+def digest(block: pa.Table) -> dict[str, Any]:
     """What the driver needs of a block: numbers, label codes into its own list of names, codes of reasons."""
     reasons = pc.index_in(block["reason"], pa.array(schema.REASONS, block["reason"].type)).fill_null(_STAYS)
     reason = reasons.to_numpy()

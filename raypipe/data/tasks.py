@@ -21,6 +21,7 @@ import numpy as np
 import ray
 
 from raypipe import storage
+from raypipe.forecast import Forecast
 from raypipe.runtime import say
 
 Arrays = dict[str, np.ndarray]
@@ -35,6 +36,7 @@ class Work:
         self.folder = folder
         self.before = frozenset(storage.match(folder, "**/*")) if storage.exists(folder) else frozenset()
         self.counts: dict[str, dict[str, int]] = {}
+        self.forecasts: dict[str, Forecast] = {}  # of each stage by its first tasks
 
     def submit(self, name: str, function: Callable[..., Any], *args: Any, parts: int = 1) -> Any:
         """Run ``function(*args)`` as a task, or read its result if it is there; ``name`` is STAGE/TASK.
@@ -52,15 +54,15 @@ class Work:
         return storage.join(self.folder, f"{name}.{ending}")
 
 
-def in_order(stage: str, submit: Callable[[int], Any], total: int) -> Iterator[Any]:
+def in_order(stage: str, submit: Callable[[int], Any], total: int, work: Work) -> Iterator[Any]:
     """The results of tasks 0 to total - 1, in order, a bounded number of them under way or waiting."""
-    for reference in started(stage, submit, total):
+    for reference in started(stage, submit, total, work):
         yield ray.get(reference)
 
 
-def started(stage: str, submit: Callable[[int], Any], total: int) -> Iterator[Any]:
+def started(stage: str, submit: Callable[[int], Any], total: int, work: Work) -> Iterator[Any]:
     """References to the results of tasks 0 to total - 1, each once it is there, a bounded number under way."""
-    progress = Progress(stage, total)
+    progress = Progress(stage, total, work)
     running: deque[Any] = deque()
     submitted = 0
     while submitted < total or running:
@@ -88,8 +90,8 @@ def _tasks_at_once(moment: int) -> int:
 class Graph:
     """Runs tasks as they become ready, first things first, a bounded number at a time."""
 
-    def __init__(self, stage: str, total: int) -> None:
-        self._progress = Progress(stage, total)
+    def __init__(self, stage: str, total: int, work: Work) -> None:
+        self._progress = Progress(stage, total, work)
         self._ready: list[tuple[Any, int, Callable[[], Any], Callable[[Any], None]]] = []  # a heap
         self._added = 0
         self._shuffle = random.Random(ORDER_SEED) if ORDER_SEED else None
@@ -116,12 +118,14 @@ class Graph:
 class Progress:
     """Lines of progress that read well in a job's log: how far, how long, how long still."""
 
-    def __init__(self, stage: str, total: int) -> None:
+    def __init__(self, stage: str, total: int, work: Work) -> None:
         self.stage, self.total, self.done = stage, total, 0
+        self._forecast = work.forecasts[stage] = Forecast(total)
         self.start = self.said = time.monotonic()
 
     def step(self) -> None:
         self.done += 1
+        self._forecast.add(1)
         now = time.monotonic()
         if now - self.said >= PROGRESS_S and self.done < self.total:
             self.said, spent = now, now - self.start

@@ -63,7 +63,7 @@ def vectorise(table: Table, analyzer: Analyzer, threshold: float, block_rows: in
         counted.append(counts)
         return summary
 
-    for shard, summary in enumerate(in_order("count", count, len(rows))):
+    for shard, summary in enumerate(in_order("count", count, len(rows), work)):
         numbers.append(vocabulary.add(unpacked(summary), summary["frequency"]))
         featureless.append(rows[shard][summary["features"] == 0])
         entries.append(int(summary["features"].sum()))
@@ -78,7 +78,7 @@ def vectorise(table: Table, analyzer: Analyzer, threshold: float, block_rows: in
         )
 
     return Vectors(
-        blocks=list(started("weigh", weigh, len(groups))),
+        blocks=list(started("weigh", weigh, len(groups), work)),
         rows=[np.concatenate([rows[shard] for shard in group]) for group in groups],
         featureless=np.concatenate([np.empty(0, np.int64), *featureless]),
         vocabulary=vocabulary,

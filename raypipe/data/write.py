@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import ray
 
 from raypipe import schema
@@ -23,7 +24,7 @@ CSV_HEADER = '"text","label","id","weight"\n'
 
 
 @dataclass(frozen=True)
-class _Decisions:
+class Decisions:
     """What a formatting task needs of the table."""
 
     files: list[str]
@@ -38,6 +39,10 @@ class _Decisions:
     detail: dict[int, str]
     foreign_witness: dict[int, str]
 
+    @classmethod
+    def of(cls, table: Table) -> "Decisions":
+        return cls(**{name: getattr(table, name) for name in cls.__dataclass_fields__})
+
 
 def write(table: Table, stage: str, name: str, work: Work) -> dict[str, Any]:
     """Write NAME_train.jsonl, NAME_test.jsonl, NAME_removed.jsonl and NAME_dataset/{train,test}.csv into ``stage``.
@@ -45,7 +50,7 @@ def write(table: Table, stage: str, name: str, work: Work) -> dict[str, Any]:
     Returns for the report how many kept rows look like they hold private data, by kind, with the first ids.
     """
     os.makedirs(os.path.join(stage, f"{name}_dataset"))
-    decisions = ray.put(_Decisions(**{f: getattr(table, f) for f in _Decisions.__dataclass_fields__}))
+    decisions = ray.put(Decisions.of(table))
     paths = {
         "train_jsonl": f"{name}_train.jsonl",
         "test_jsonl": f"{name}_test.jsonl",
@@ -63,7 +68,7 @@ def write(table: Table, stage: str, name: str, work: Work) -> dict[str, Any]:
     try:
         for kind in ("train_csv", "test_csv"):
             files[kind].write(CSV_HEADER.encode())
-        for parts in in_order("write", formatted, len(table.shards)):
+        for parts in in_order("write", formatted, len(table.shards), work):
             found = json.loads(unpacked(parts)[0])
             for kind in private.KINDS:
                 counts[kind] += found["counts"][kind]
@@ -76,9 +81,14 @@ def write(table: Table, stage: str, name: str, work: Work) -> dict[str, Any]:
     return {"looks_private": counts, "looks_private_examples": examples}
 
 
-def format_shard(shard: Shard, d: _Decisions) -> Arrays:
+def format_shard(shard: Shard, d: Decisions) -> Arrays:
     """A shard's part of each output file, as bytes."""
-    block = ray.get(shard.block).slice(shard.offset, shard.rows)
+    return format_rows(ray.get(shard.block), shard, d)
+
+
+def format_rows(block: pa.Table, shard: Shard, d: Decisions) -> Arrays:
+    """The same, given the block that the shard is of."""
+    block = block.slice(shard.offset, shard.rows)
     out: dict[str, list[str]] = {kind: [] for kind in _KINDS}
     looks_private: dict[str, list[str]] = {kind: [] for kind in private.KINDS}
     label_kinds = functools.cache(private.kinds)  # a label is pushed as well, and there are few of them
@@ -109,7 +119,7 @@ def _cell(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
 
 
-def _ledger_row(d: _Decisions, row: int, text: str, label: str, detail: str) -> dict[str, Any]:
+def _ledger_row(d: Decisions, row: int, text: str, label: str, detail: str) -> dict[str, Any]:
     witness = int(d.witness[row])
     similarity = float(d.similarity[row])
     return {

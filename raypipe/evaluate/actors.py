@@ -55,11 +55,15 @@ def choose_actors(use_gpu: bool, rows: int) -> Actors:
     Up to THREADS_EACH CPUs each actor computes on one thread: threads of one forward pass wait for each other, and
     wait long while a tokenising task has a CPU.
     """
+    gpus = int(ray.cluster_resources()["GPU"]) if use_gpu else 0
+    return actors_on([int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]], gpus, rows)
+
+
+def actors_on(cpus: list[int], gpus: int, rows: int) -> Actors:
+    """The same on machines with these CPUs; on GPUs where there are any."""
     wanted = max(1, -(-rows // ROWS_OF_AN_ACTOR))
-    if use_gpu:
-        gpus = int(ray.cluster_resources()["GPU"])
+    if gpus:
         return Actors(min(gpus, wanted), True, 1, GPU_TOKENS, 0.5, 2 * gpus)
-    cpus = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     usable = [n for n in cpus if n >= 1] or [1]
     smallest = min(usable)
     threads = 1 if smallest <= THREADS_EACH else THREADS_EACH

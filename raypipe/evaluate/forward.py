@@ -27,14 +27,22 @@ class Forward:
     """
 
     def __init__(
-        self, model: Source, token: str | None, precision: str, use_gpu: bool, threads: int, tokens: int
+        self,
+        model: Source,
+        token: str | None,
+        precision: str,
+        use_gpu: bool,
+        threads: int,
+        tokens: int,
+        classifier: Any = None,
     ) -> None:
+        """``classifier`` stands in for the stored one, which is then not loaded."""
         import torch
 
         torch.set_num_threads(threads)
         self._torch = torch
         self._device = torch.device("cuda" if use_gpu else "cpu")
-        self._model = modeling.load_classifier(model, token)
+        self._model = modeling.load_classifier(model, token) if classifier is None else classifier
         self.labels = modeling.labels_of(self._model.config)
         self._temperature = modeling.temperature_of(self._model.config)
         pad = getattr(self._model.config, "pad_token_id", None)

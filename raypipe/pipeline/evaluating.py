@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from raypipe import hub, provenance, storage
 from raypipe.config import EvaluateConfig, ScoringConfig
 from raypipe.errors import ConfigError
+from raypipe.forecast import Forecast, compared
 from raypipe.hub import Source
 from raypipe.pipeline.common import Clock, finished_output, hf_token, with_endings, write_json
 from raypipe.pipeline.kept import kept_work
@@ -31,6 +32,10 @@ def evaluate(config: EvaluateConfig) -> StageResult:
     out = Outputs(config.output_classify_file)
     finished = finished_output(out.mark, config, list(out.paths().values()))
     clock = Clock()
+    if config.dry_run:
+        from raypipe.pipeline import dry_run
+
+        return dry_run.answer("evaluate", dry_run.estimate_evaluate(config), config, clock.total())
     with session(config):
         require_shared(out.folder, config.input_dir)
         if finished is None:
@@ -130,9 +135,13 @@ def score_and_write(
         pending = beside.start(rows, config.seed, config.top_k, with_baselines, earlier)
         predictions = os.path.join(stage, out.predictions)
         with clock("score"), open(predictions, "wb") as file:
-            scored = scorer.score(
-                rows.blocks, lambda _, lines: file.writelines(lines), storage.join(work, scorer.precision)
-            )
+            forecast = Forecast(rows.count)
+
+            def write(block: "Block", lines: list[bytes]) -> None:
+                file.writelines(lines)
+                forecast.add(block.rows)
+
+            scored = scorer.score(rows.blocks, write, storage.join(work, scorer.precision))
         with clock("judge"):
             metrics = judge(scored, labels, pending.wait(labels), config.seed, config.top_k, temperature)
         metrics |= {
@@ -152,19 +161,17 @@ def score_and_write(
             "config": config.public(),
             "config_hash": config.hash(),
             "seconds": clock.seconds,
+            "forecasts": compared({"score": forecast}),
             **provenance.record(),
         }
-        details = {
-            "confidence": scored.scores[:, 0],
-            "correct": scored.best[:, 0] == scored.true,
-            "labels": labels,
-            "errors": _hardest(predictions, scored, labels),
-        }
-        storage.write_text(os.path.join(stage, out.page), pages.evaluate_page(metrics, details))
+        storage.write_text(
+            os.path.join(stage, out.page), pages.evaluate_page(metrics, _details(predictions, scored, labels))
+        )
         write_json(os.path.join(stage, out.metrics), metrics)
     for notice in metrics["notices"]:
         say(notice)
     console.scores_table(metrics)
+    console.forecast_table(metrics["forecasts"])
     return metrics
 
 
@@ -223,6 +230,12 @@ def _notices(metrics: dict[str, Any]) -> list[str]:
         "no baseline beside the model: there are no training rows to make one from": not metrics["baselines"],
     }
     return [text for text, holds in notices.items() if holds]
+
+
+def _details(predictions: str, scored: "Scored", labels: list[str]) -> dict[str, Any]:
+    """What only the page shows, out of the predictions file too."""
+    correct, errors = scored.best[:, 0] == scored.true, _hardest(predictions, scored, labels)
+    return {"confidence": scored.scores[:, 0], "correct": correct, "labels": labels, "errors": errors}
 
 
 def _hardest(path: str, scored: "Scored", labels: list[str]) -> list[dict[str, Any]]:

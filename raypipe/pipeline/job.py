@@ -125,7 +125,7 @@ class Job:
         with clock("ingest"):
             dataset = ingest.ingest(self.source, self.files, config.text, config.subject, config.block_rows, work.place)
             table = Table.of(dataset, self.files, config.block_rows)
-            _refuse_bad_input(table, config.max_bad_fraction)
+            refuse_bad_input(table, config.max_bad_fraction)
             say(f"{len(table.order):,} rows read, {len(table.alive):,} of them usable")
         with clock("labels"):
             labels.rename(table, self.renames)
@@ -156,7 +156,7 @@ def refuse_changed_input(finished: dict[str, Any] | None, checksums: dict[str, s
         )
 
 
-def _refuse_bad_input(table: Any, max_bad_fraction: float) -> None:
+def refuse_bad_input(table: Any, max_bad_fraction: float) -> None:
     """Raise DataError where more than the allowed share of rows cannot be used."""
     counts = {reason: n for reason, n in table.reasons().items() if reason in UNUSABLE}
     bad, rows = sum(counts.values()), len(table.order)

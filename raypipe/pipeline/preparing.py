@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from raypipe import storage
+from raypipe import hub, storage
 from raypipe.config import PrepareConfig
+from raypipe.forecast import compared
 from raypipe.pipeline import publishing
 from raypipe.pipeline.common import finished_output, hf_token, write_json
 from raypipe.pipeline.job import Job, refuse_changed_input
@@ -22,19 +23,17 @@ def prepare(config: PrepareConfig) -> StageResult:
     from raypipe.report import console
 
     config.validate()
-    if config.explore:
+    if config.explore and not config.dry_run:
         from raypipe.pipeline.exploring import explore
 
         return explore(config)
-    token = hf_token(config)
-    storage.check_reachable(
-        config.input_dir, config.output_filename, config.label_map, config.corrections, config.decontaminate
-    )
-    out = _Outputs(config.output_filename)
-    outputs = out.paths()
-    target = publishing.at_the_door(config, outputs["dataset"], token)
-    job = Job(config, out)
+    job, target, token = at_the_door(config)
+    out, outputs = job.out, job.out.paths()
     finished = None if job.unfinished() else finished_output(out.mark, config, list(outputs.values()))
+    if config.dry_run:
+        from raypipe.pipeline import dry_run
+
+        return dry_run.answer("prepare", dry_run.estimate_prepare(config, job).estimate, config, job.clock.total())
     if finished is not None and target is not None:
         publishing.refuse_private_rows(finished, target, config.yes_publish)
     with session(config):
@@ -44,6 +43,8 @@ def prepare(config: PrepareConfig) -> StageResult:
         refuse_changed_input(finished, job.checksums)
         report = finished or job.run(lambda work: _stages(job, out, work))
     console.prepare_table(report)
+    if finished is None:
+        console.forecast_table(report["forecasts"])
     for notice in report["notices"]:
         say(f"notice: {notice}")
     if target is not None:
@@ -52,6 +53,17 @@ def prepare(config: PrepareConfig) -> StageResult:
     return StageResult(
         "prepare", config.hash(), "skipped" if finished else "done", outputs, counts, seconds=job.clock.total()
     )
+
+
+def at_the_door(config: PrepareConfig) -> tuple[Job, hub.Target | None, str | None]:
+    """All that can be refused before work, with the target of a push and the token. Raises ConfigError or DataError."""
+    token = hf_token(config)
+    storage.check_reachable(
+        config.input_dir, config.output_filename, config.label_map, config.corrections, config.decontaminate
+    )
+    out = _Outputs(config.output_filename)
+    target = publishing.at_the_door(config, out.paths()["dataset"], token)
+    return Job(config, out), target, token
 
 
 class _Outputs:
@@ -111,7 +123,7 @@ def _write(job: Job, out: _Outputs, table: Any, facts: dict[str, Any], work: Any
         with job.clock("describe"):
             facts |= describing.facts(table)
             examples = describing.examples(table, facts["differ_only_in"])
-        report = describing.report(job, table, facts) | {"tasks": work.counts}
+        report = describing.report(job, table, facts) | {"tasks": work.counts, "forecasts": compared(work.forecasts)}
         card = cards.dataset_card(report)
         storage.write_text(os.path.join(stage, out.dataset, "README.md"), card)
         written = [*out.rows, *(f"{out.dataset}/{file}" for file in DATASET_FILES)]

@@ -29,6 +29,10 @@ def sweep(config: SweepConfig) -> StageResult:
     finished = finished_output(run.mark, config, [storage.join(run.folder, name) for name in FILES.values()])
     if finished is not None:
         return run.again(finished)
+    if config.dry_run:
+        from raypipe.pipeline import dry_run
+
+        return dry_run.answer("sweep", dry_run.estimate_sweep(config), config, run.clock.total())
     with session(config, trains=True):
         return run.go()
 
@@ -113,7 +117,7 @@ class _Sweep:
 
         again = f"raypipe train --config THIS_FILE --output-dir NEW_FOLDER    # trial {best.number} of a sweep"
         with storage.staged(self.folder, "sweep.json", list(FILES.values())) as stage:
-            toml = fitting.as_toml(_with_choice(self.config, best), base, data, again)
+            toml = fitting.as_toml(with_choice(self.config, best), base, data, again)
             storage.write_text(os.path.join(stage, FILES["best"]), toml)
             storage.write_text(os.path.join(stage, FILES["page"]), pages.sweep_page(record))
             write_json(os.path.join(stage, "sweep.json"), record)
@@ -131,7 +135,7 @@ class _Sweep:
         name = os.path.basename(self.folder.rstrip("/"))
         recipe = dataclasses.replace(recipe, learning_rate=choice.learning_rate, epochs=choice.epochs)
         return fitting.job_of(
-            _with_choice(self.config, choice),
+            with_choice(self.config, choice),
             workers,
             base,
             recipe,
@@ -188,7 +192,7 @@ def choices_of(config: SweepConfig, epochs: dict[str, float], use_gpu: bool) -> 
     return [numbered[place] for place in rng.permutation(len(numbered))]
 
 
-def _with_choice(config: SweepConfig, choice: Any) -> SweepConfig:
+def with_choice(config: SweepConfig, choice: Any) -> SweepConfig:
     """The configuration as train would have it for a choice."""
     return dataclasses.replace(
         config,

@@ -76,8 +76,16 @@ def record(
         "config": config.public(),
         "config_hash": config.hash(),
         "seconds": {**seconds, "train": outcome["seconds"]},
+        "forecasts": _forecasts(outcome) | metrics["forecasts"],
         **provenance.record(),
     }
+
+
+def _forecasts(outcome: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """What the first steps predicted of the loop, beside what it took; nothing of a short or resumed training."""
+    if outcome.get("predicted_s") is None:
+        return {}
+    return {"train": {"predicted": round(outcome["predicted_s"], 3), "took": outcome["seconds"]}}
 
 
 def _validation_scores(history: list[dict[str, Any]]) -> dict[str, dict[str, float]]:

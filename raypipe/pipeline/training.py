@@ -34,6 +34,10 @@ def train(config: TrainConfig) -> StageResult:
         raise ConfigError(
             f"a complete output exists: {run.predictions.mark}", "a new --output-classify-file", "--overwrite"
         )
+    if config.dry_run:
+        from raypipe.pipeline import dry_run
+
+        return dry_run.answer("train", dry_run.estimate_train(config), config, run.clock.total())
     with session(config, trains=True):
         return run.go()
 
@@ -60,6 +64,8 @@ class _Run:
         return StageResult("train", config.hash(), "skipped", outputs, finished["rows"], finished["scores"])
 
     def go(self) -> StageResult:
+        from raypipe.report import console
+
         fitted = self._fitted()
         model = Source(storage.join(self.folder, "model"))
         test = evaluating.of_splits(fitted.data, self.config.eval_batch_size)
@@ -71,6 +77,7 @@ class _Run:
         outputs |= {kind: storage.join(self.folder, name) for kind, name in named.items()}
         run = train_record.record(fitted, self.config, metrics, outputs, self.clock.seconds)
         self._write(run, metrics, fitted.outcome, model)
+        console.forecast_table(run["forecasts"])
         storage.remove(self.checkpoints)
         if self.config.hf_model_name is not None:
             outputs["published"] = self._push(model.name, self.config.hf_model_name)

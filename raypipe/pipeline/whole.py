@@ -6,11 +6,19 @@ import os
 from typing import Any
 
 from raypipe import provenance, storage, toml
-from raypipe.config import HANDED_ON, CommonConfig, EvaluateConfig, PrepareConfig, RunConfig, TrainConfig, require
+from raypipe.config import (
+    HANDED_ON,
+    EstimatedConfig,
+    EvaluateConfig,
+    PrepareConfig,
+    RunConfig,
+    TrainConfig,
+    require,
+)
 from raypipe.errors import ConfigError
 from raypipe.pipeline.common import Clock
 from raypipe.pipeline.evaluating import evaluate
-from raypipe.pipeline.preparing import prepare
+from raypipe.pipeline.preparing import at_the_door, prepare
 from raypipe.pipeline.training import train
 from raypipe.report import pages
 from raypipe.report.hints import Story
@@ -33,6 +41,8 @@ def run(config: RunConfig) -> StageResult:
     if storage.exists(index) and not (config.overwrite or config.resume):
         raise ConfigError(f"a complete run exists: {index}", "a new --run-dir", "--overwrite or --resume")
     stages = _configure(config, folder)
+    if config.dry_run:
+        return _estimate(config, stages, clock)
     verbs: dict[str, Any] = {"prepare": prepare, "train": train, "evaluate": evaluate}
     results: dict[str, StageResult] = {}
     with session(config, trains=True):
@@ -56,6 +66,14 @@ def run(config: RunConfig) -> StageResult:
         last.metrics,
         clock.total(),
     )
+
+
+def _estimate(config: RunConfig, stages: dict[str, Any], clock: Clock) -> StageResult:
+    """What the stages would need; refused at the door is what each of them would refuse."""
+    from raypipe.pipeline import dry_run
+
+    job = at_the_door(stages["prepare"])[0] if "prepare" in stages else None
+    return dry_run.answer("run", dry_run.estimate_run(stages, job), config, clock.total())
 
 
 def _story(results: dict[str, StageResult], last: StageResult) -> Story:
@@ -82,11 +100,13 @@ def _configure(config: RunConfig, folder: str) -> dict[str, Any]:
     """A validated configuration for each stage. Raises ConfigError."""
     tables = toml.read(str(config.config))
 
-    def made(kind: type[CommonConfig], values: dict[str, Any]) -> Any:
+    def made(kind: type[EstimatedConfig], values: dict[str, Any]) -> Any:
         """A stage's configuration; of what both could say, a table wins over a default of this command."""
-        handed_on = {name: getattr(config, name) for name in HANDED_ON}
-        said = {n: v for n, v in handed_on.items() if n not in values or v != getattr(CommonConfig, n)}
-        return toml.configure(kind, values, **said)
+        handed_on = {name: getattr(config, name) for name in (*HANDED_ON, "assume_gpu")}
+        said = {n: v for n, v in handed_on.items() if n not in values or v != getattr(EstimatedConfig, n)}
+        stage = toml.configure(kind, values, **said)
+        require(not stage.dry_run, "dry_run = true for a stage of a run", "--dry-run", "raypipe run --dry-run")
+        return stage
 
     stages: dict[str, Any] = {}
     settings = dict(tables.get("train", {}))

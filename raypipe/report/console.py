@@ -50,6 +50,44 @@ def prepare_table(report: dict[str, Any]) -> None:
     _show("prepare", ["", "rows"], rows)
 
 
+def estimate_table(command: str, counts: dict[str, Any], metrics: dict[str, float]) -> None:
+    """What a dry run predicts: rows and tokens, then seconds by stage, memory, GPU-hours and cost."""
+    rows = [[name, f"{count:,}"] for name, count in _flat_counts(counts)]
+    if "share_truncated" in metrics:
+        rows += [["rows cut at --max-length", f"{metrics['share_truncated']:.2%}"]]
+        rows += [["  tokens lost by that", f"{metrics['share_tokens_cut']:.2%}"]]
+    prefix = "predicted_seconds_"
+    rows += [
+        [f"{name.removeprefix(prefix)} (s)", f"{s:,.1f}"] for name, s in metrics.items() if name.startswith(prefix)
+    ]
+    rows += [["all (s)", f"{metrics['predicted_seconds']:,.1f}"]]
+    rows += [["peak memory (MiB)", f"{metrics['peak_memory_mib']:,.0f}"]]
+    if "gpu_memory_mib" in metrics:
+        rows += [["peak memory of a GPU (MiB)", f"{metrics['gpu_memory_mib']:,.0f}"]]
+    rows += [["GPU-hours", f"{metrics['gpu_hours']:,.2f}"]]
+    rows += [["cost", f"{metrics['cost']:,.2f}"]] if "cost" in metrics else []
+    _show(f"{command} --dry-run", ["", "predicted"], rows)
+
+
+def _flat_counts(counts: dict[str, Any], prefix: str = "") -> list[tuple[str, int]]:
+    """The counts of all depths, each under the names that lead to it."""
+    found: list[tuple[str, int]] = []
+    for name, value in counts.items():
+        label = f"{prefix}{name}".replace("_", " ")
+        found += _flat_counts(value, f"{label}: ") if isinstance(value, dict) else [(label, value)]
+    return found
+
+
+def forecast_table(forecasts: dict[str, dict[str, float]]) -> None:
+    """What long stages predicted of themselves after their first part, beside what they took."""
+    rows = [
+        [stage, f"{s['predicted']:,.1f}", f"{s['took']:,.1f}", f"{s['predicted'] / max(s['took'], 1e-3):.2f}"]
+        for stage, s in forecasts.items()
+    ]
+    if rows:
+        _show("seconds by stage", ["", "predicted", "took", "ratio"], rows)
+
+
 def explore_table(report: dict[str, Any]) -> None:
     """What each threshold would remove."""
     columns = ["threshold", "removed", "share", "another label", "only digits differ", "only negation differs", "kept"]

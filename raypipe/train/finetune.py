@@ -43,7 +43,7 @@ def choose_workers(config: TrainConfig) -> Workers:
 
     Raises ConfigError for ``cuda`` without enough GPUs; ``auto`` takes the CPU with a warning.
     """
-    least, most = config.workers_range()
+    least, _ = config.workers_range()
     use_gpu = config.device != "cpu" and wait_for({"GPU": least}, config.wait_for_resources)
     if config.device == "cuda" and not use_gpu:
         have = ray.cluster_resources().get("GPU", 0)
@@ -56,7 +56,12 @@ def choose_workers(config: TrainConfig) -> Workers:
         raise ConfigError(f"{ray.cluster_resources().get('CPU', 0):.0f} CPUs for {least} workers", "one each")
     if not use_gpu and config.device == "auto":
         say("warning: no GPU; training on the CPU (--device cpu says that this is meant)")
-    nodes = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
+    return workers_on([node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]], use_gpu, config)
+
+
+def workers_on(nodes: list[float], use_gpu: bool, config: TrainConfig) -> Workers:
+    """The workers on machines with these CPUs."""
+    least, most = config.workers_range()
     limit = config.max_cpu_hours * 3600 if config.device == "auto" and not use_gpu else None
     # A worker keeps whole CPUs; on a GPU one is enough, since the rows are tokenised beforehand.
     return Workers(least, most, use_gpu, 1.0 if use_gpu else _cpus_each(nodes, most), limit)

@@ -112,6 +112,8 @@ def fine_tune(
     sample = collate([Rows(train)[int(row)] for row in _of_all_lengths(train)])
     model, computes = _classifier(job, arguments.device, bf16, sample, warns=rank == 0)
     key, group = job.wandb_key.value, job.run_group
+    held_out = _lengths(validation).sum() / _lengths(train).sum()
+    forecast = Forecast(job.forecast_limit_s, job.evaluations_per_epoch * held_out)
     with tracking.tracked(folder, job.run_name, job.tracked_config, key, rank == 0, group) as tracker:
         trainer = StepTrainer(
             batches=batches,
@@ -121,8 +123,8 @@ def fine_tune(
             train_dataset=Rows(train),
             eval_dataset=Rows(validation),
             data_collator=collate,
-            compute_metrics=_scores,
-            callbacks=_callbacks(job, tracker, batches, best, report, progress["seconds"], evaluated),
+            compute_metrics=scores,
+            callbacks=_callbacks(job, tracker, batches, best, forecast, report, progress["seconds"], evaluated),
         )
         trainer.remove_callback(PrinterCallback)  # Track says what there is to say
         start = time.monotonic()
@@ -141,6 +143,7 @@ def fine_tune(
         "best_macro_f1": trainer.state.best_metric,
         "calibration": best.calibration,
         "seconds": round(seconds, 2),
+        "predicted_s": forecast.predicted_s,
         "workers": world,
         "rows_of_a_step": round(len(train) / batches.steps, 2),
         "wandb": {"id": tracker.id, "offline": tracker.offline},
@@ -177,6 +180,7 @@ def _callbacks(
     tracker: tracking.Tracker,
     batches: TokenBatches,
     best: checkpoints.Best,
+    forecast: Forecast,
     report: checkpoints.Report | None,
     seconds_before: float,
     evaluated: Callable[[dict[str, Any]], None] | None,
@@ -184,14 +188,13 @@ def _callbacks(
     callbacks: list[TrainerCallback] = [
         Track(tracker, batches),
         Collapse(len(job.labels), job.recipe.learning_rate),
+        forecast,
         best,
     ]
     if job.evaluations_per_epoch > 1:
         callbacks.append(WithinEpoch(job.evaluations_per_epoch, batches))
     if evaluated is not None:
         callbacks.append(Evaluated(evaluated))
-    if job.forecast_limit_s is not None:
-        callbacks.append(Forecast(job.forecast_limit_s))
     if report is not None:
         least_s = 60 * job.checkpoint_minutes
         callbacks.append(checkpoints.Checkpoints(least_s, batches, best, report, seconds_before))
@@ -247,7 +250,7 @@ def _arguments(job: Job, bf16: bool, batches: TokenBatches, folder: str, longest
     )
 
 
-def _scores(predicted: EvalPrediction) -> dict[str, float]:
+def scores(predicted: EvalPrediction) -> dict[str, float]:
     """Of the validation rows loss, accuracy and macro-F1 with intervals; their temperature, and the loss with it."""
     logits, true = predicted.predictions, predicted.label_ids  # (rows, classes), (rows,)
     best, temperature = logits.argmax(axis=-1), calibration.fit_temperature(logits, true)

@@ -68,11 +68,31 @@ def parameters(config: Any) -> int:
         return sum(p.numel() for p in AutoModel.from_config(config, **NO_CODE).parameters())
 
 
+def multiplied_parameters(config: Any) -> int:
+    """Parameters that every token is multiplied with: all but the embeddings, which are looked up."""
+    import torch
+    from transformers import AutoModel
+
+    with torch.device("meta"):
+        named = AutoModel.from_config(config).named_parameters()
+        return sum(p.numel() for name, p in named if not name.startswith("embeddings."))
+
+
 def load_tokenizer(source: Source, token: str | None) -> Any:
     """The tokenizer that belongs to a model."""
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(local_name(source), revision=source.revision, token=token, **NO_CODE)
+
+
+def blank_classifier(source: Source, labels: list[str], token: str | None) -> Any:
+    """A classifier of the shape of ``source`` with random weights, for timing: only its configuration is read."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    config = load_config(source, token)
+    config.num_labels = len(labels)
+    return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
 
 
 def new_classifier(

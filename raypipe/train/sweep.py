@@ -86,6 +86,11 @@ def share_out(workers: Workers, trials: int, most_at_once: int | None) -> tuple[
     On CPUs one thread for each of several trials does more than several threads for one.
     """
     have = int(ray.cluster_resources().get("GPU" if workers.use_gpu else "CPU", 0))
+    return share_out_of(have, workers, trials, most_at_once)
+
+
+def share_out_of(have: int, workers: Workers, trials: int, most_at_once: int | None) -> tuple[int, Workers]:
+    """The same from so many GPUs or CPUs."""
     at_once = max(1, min(trials, have // workers.most, most_at_once or trials))
     cpus = workers.cpus_each if workers.use_gpu else float(max(1, have // (at_once * workers.most)))
     limit = workers.forecast_limit_s and workers.forecast_limit_s * at_once / trials  # of a trial, of them all

@@ -90,19 +90,28 @@ class Evaluated(TrainerCallback):
 
 
 class Forecast(TrainerCallback):
-    """Stops a training on the CPU whose first steps predict more than the limit, on all workers alike."""
+    """Predicts a training from its first steps; stops one beyond the limit, on all workers alike.
 
-    def __init__(self, limit_s: float) -> None:
-        self._limit_s = limit_s
+    ``evaluated`` are the tokens evaluated in an epoch, as a share of those trained on; a forward pass is a third of
+    a step's work. Only trainings on the CPU have a limit.
+    """
+
+    def __init__(self, limit_s: float | None, evaluated: float) -> None:
+        self._limit_s, self._evaluation = limit_s, float(evaluated) / 3
         self._start = 0.0
         self._seen = 0
+        self.predicted_s: float | None = None
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._seen += 1
         if self._seen == _TIMED_FROM:
             self._start = time.monotonic()
         if self._seen == _TIMED_FROM + _TIMED_STEPS:
-            expected = torch.tensor((time.monotonic() - self._start) / _TIMED_STEPS * state.max_steps)
+            each_s = (time.monotonic() - self._start) / _TIMED_STEPS
+            self.predicted_s = each_s * state.max_steps * (1 + self._evaluation)
+            if self._limit_s is None:
+                return
+            expected = torch.tensor(self.predicted_s)
             if torch.distributed.is_initialized():  # or one worker would stop, and the others wait for it
                 torch.distributed.all_reduce(expected, torch.distributed.ReduceOp.MAX)
             if expected > self._limit_s:
