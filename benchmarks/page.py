@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import origin
-from claims import HELD_BY_TESTS, MET, MISSED, NOT_RUN, QUICK, SECTIONS, WITHOUT_SCRIPT, Claim, Result, Table
+from claims import HELD_BY_TESTS, MET, MISSED, NOT_RUN, QUICK, SECTIONS, Claim, Result, Table
 from suite import HERE, SUITE
 
 RESULTS, PAGE = HERE / "results", HERE.parent / "docs" / "benchmarks.md"
@@ -114,16 +114,6 @@ def held_by_tests() -> Iterator[str]:
     yield ""
 
 
-def without_script() -> Iterator[str]:
-    if WITHOUT_SCRIPT:
-        yield "## Not measured yet\n"
-        yield "No script measures these.\n"
-        yield row("what", "target")
-        yield row(*["---"] * 2)
-        yield from itertools.starmap(row, WITHOUT_SCRIPT)
-        yield ""
-
-
 def small_runs(results: dict[str, Found]) -> Iterator[str]:
     """What `make bench` measured at a size of minutes; not judged."""
     quick = {name: found for name, found in results.items() if QUICK in name}
@@ -164,7 +154,7 @@ def render(results: dict[str, Found]) -> str:
         lines.append(f"## {title}\n")
         for table in tables:
             lines += section(table, holding(table, results))
-    lines += [*without_script(), *held_by_tests(), *small_runs(results), *others(results)]
+    lines += [*held_by_tests(), *small_runs(results), *others(results)]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 

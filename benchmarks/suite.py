@@ -82,5 +82,7 @@ SUITE = (
     Script("predict_memory", quick="--rows 50000 --classes 50"),
     Script("interval_coverage", quick="--repetitions 50"),
     Script("near_copies", "--dataset {data}/banking77 --label category"),
+    Script("faults", quick="--tries 1"),
+    Script("trial_leaks", quick="--cycles 4"),
     Script("audit", "--data {data}", quick="--rows 2000 --seeds 1 --sets banking77"),
 )

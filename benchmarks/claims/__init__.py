@@ -1,6 +1,6 @@
 """What the project claims, and the targets: each a number of a file of results/ and its bound."""
 
-from claims import estimating, evaluating, prepare, sweeping, training
+from claims import estimating, evaluating, faults, prepare, sweeping, training
 from claims.claim import MET, MISSED, NOT_RUN, QUICK, Claim, Result, Table
 
 SECTIONS: dict[str, tuple[Table, ...]] = {
@@ -9,13 +9,8 @@ SECTIONS: dict[str, tuple[Table, ...]] = {
     "Evaluate, predict, audit": evaluating.TABLES,
     "Sweep": sweeping.TABLES,
     "Estimate first": estimating.TABLES,
+    "Faults": faults.TABLES,
 }
-
-# What is to be shown, and no script measures yet: what, target.
-WITHOUT_SCRIPT = (
-    ("a job of three machines, one of them killed in each stage", "the same bytes, weights and predictions"),
-    ("twenty starts and stops of trials", "no placement group, actor or process left"),
-)
 
 # Targets that a test holds on every change: what, target, test.
 HELD_BY_TESTS = (
@@ -36,7 +31,6 @@ __all__ = [
     "NOT_RUN",
     "QUICK",
     "SECTIONS",
-    "WITHOUT_SCRIPT",
     "Claim",
     "Result",
     "Table",
