@@ -75,8 +75,6 @@ SUITE = (
     Script("defaults", "--data {data}", quick=None),
     Script("official_split", "--dataset {data}/banking77 --label category --model {encoder}", quick=None),
     Script("sweep_speed", "--data {data}", quick=None),
-    Script("trial_leaks", quick="--cycles 4 --trials-of-a-sweep 4"),
-    Script("faults", quick=None),
     Script("dry_run", "--data {data}", quick=None),
     Script("gpu_train", quick="--steps 20 --rounds 1 --lengths banking77", on_gpu=True),
     Script("predict_parity", quick="--rows 3000"),
@@ -84,5 +82,7 @@ SUITE = (
     Script("predict_memory", quick="--rows 50000 --classes 50"),
     Script("interval_coverage", quick="--repetitions 50"),
     Script("near_copies", "--dataset {data}/banking77 --label category"),
+    Script("faults", quick="--tries 1"),
+    Script("trial_leaks", quick="--cycles 4"),
     Script("audit", "--data {data}", quick="--rows 2000 --seeds 1 --sets banking77"),
 )

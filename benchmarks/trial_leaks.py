@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 import ray
+import ray.data
 from common import parser_for, report
 from kills import write_dataset, write_model
 from ray.util.state import list_actors, list_placement_groups
@@ -79,11 +80,12 @@ def main() -> None:
             "model_for_training_finetune": str(folder / "encoder"),
             "device": "cpu",
             "precision": "fp32",
-            "epochs": 2.0,
+            "epochs": 1.0,
             "learning_rate_range": (1e-6, 1e-2),
             "num_cpus": 2,
         }
         with session(SweepConfig(**common), trains=True):
+            ray.data.range(1).materialize()  # the actors that Ray Data keeps for itself are no trial's
             before, started = held(), 0
             while started < options.cycles:
                 trials = min(options.trials_of_a_sweep, options.cycles - started)

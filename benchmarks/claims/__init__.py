@@ -1,6 +1,6 @@
 """What the project claims, and the targets: each a number of a file of results/ and its bound."""
 
-from claims import estimating, evaluating, operating, prepare, sweeping, training
+from claims import estimating, evaluating, faults, prepare, sweeping, training
 from claims.claim import MET, MISSED, NOT_RUN, QUICK, Claim, Result, Table
 
 SECTIONS: dict[str, tuple[Table, ...]] = {
@@ -9,7 +9,7 @@ SECTIONS: dict[str, tuple[Table, ...]] = {
     "Evaluate, predict, audit": evaluating.TABLES,
     "Sweep": sweeping.TABLES,
     "Estimate first": estimating.TABLES,
-    "When something fails": operating.TABLES,
+    "Faults": faults.TABLES,
 }
 
 # Targets that a test holds on every change: what, target, test.
