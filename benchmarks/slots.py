@@ -6,15 +6,15 @@ Rows of 60 to 90 words by scale_corpus.py. Counted are the seconds from the firs
 Ray's start aside. With one slot the driver may still use another core of the machine beside the task.
 """
 
-import hashlib
 import shutil
 import statistics
-from pathlib import Path
 
 from common import ROOT, parser_for, report
 from results_file import save
 from scale import prepare
 from scale_corpus import Recipe, generate
+
+from raypipe import storage
 
 SLOTS = (1, 2)
 
@@ -39,7 +39,7 @@ def main() -> None:
             run = prepare(source, out, options.threshold, slots)
             report({"slots": slots, **run["seconds"]})
             seconds[slots].append(run["seconds"]["ingest_to_ledger"])
-            results.add(ledger_of(out))
+            results.add(storage.sha256(str(out / "set_removed.jsonl")))
     shutil.rmtree(folder)
     one, two = (statistics.median(seconds[slots]) for slots in SLOTS)
     measured = {
@@ -48,10 +48,6 @@ def main() -> None:
         "same_bytes": len(results) == 1,
     }
     save(options.name or "slots", {"threshold": options.threshold, "data": data, **measured})
-
-
-def ledger_of(out: Path) -> str:
-    return hashlib.sha256((out / "set_removed.jsonl").read_bytes()).hexdigest()
 
 
 if __name__ == "__main__":

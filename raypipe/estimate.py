@@ -26,6 +26,7 @@ TRIAL_START_S = 12.0  # a sweep's trial: driver and workers, most of whose packa
 TIMED_S = 12.0  # of a training's batches that a dry run times
 BUSY_SHARE = 0.5  # load average by CPUs beyond which a dry run says that its timing is disturbed
 
+MIB = 1 << 20
 # MiB of a process, bytes of a row, and a factor; benchmarks/results/2026-11-24-scale.json, 250,000 to 1,000,000 rows.
 RAY_MIB, DRIVER_MIB, WORKER_MIB = 520, 150, 110
 DRIVER_ROW_BYTES = 950

@@ -121,6 +121,8 @@ def test_code_that_a_model_brings_is_not_run_where_it_can_do_without(tmp_path, l
     run, config = scoring("predict", str(classifier), tmp_path)
     assert run(config).counts["rows"] == 1
     modeling.new_classifier(Source(str(classifier)), ["a", "b"], 1, None)  # as train makes it
+    modeling.blank_classifier(Source(str(classifier)), ["a", "b"], None)  # as a dry run makes it
+    assert modeling.multiplied_parameters(modeling.load_config(Source(str(classifier)), None)) > 0
     assert not (classifier / "ran").exists()
 
 

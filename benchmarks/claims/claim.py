@@ -111,6 +111,11 @@ def estimate(what: str, read: Read, form: str = ".3f", at_least: float | None = 
     return Claim(what, lambda r: read(r)["value"], form, at_least=at_least, beside=interval)
 
 
+def faster(what: str, read: Read, form: str = ".2f", at_least: float | None = None) -> Claim:
+    """A claim on a ratio of speeds."""
+    return Claim(what, read, form, " times", at_least=at_least)
+
+
 def texts(data: dict[str, Any]) -> str:
     """What ``corpus.describe`` says of its texts."""
     return f"{data['rows']:,} docstrings ({data['mean_words']:.0f} words on average)"

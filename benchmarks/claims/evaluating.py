@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from claims.claim import Claim, Read, Result, Table, at, counted, estimate, texts
+from claims.claim import Claim, Read, Result, Table, at, counted, estimate, faster, texts
 
 SHORT = {"set": "short"}
 MODELS = {"tfidf": "TF-IDF + logistic regression", "minilm": "MiniLM, two epochs"}
@@ -93,32 +93,22 @@ SPEED = Table(
     "predict-speed",
     lambda r: "; ".join(texts(one["data"]) for one in r["sets"]) + f"; MiniLM, {r['threads']} threads",
     (
-        Claim("float32: times transformers' pipeline", times("ray fp32", "pipeline fp32"), ".2f", " times", at_least=2),
-        Claim(
+        faster("float32: times transformers' pipeline", times("ray fp32", "pipeline fp32"), at_least=2),
+        faster(
             "float32: the same with rows sorted by length",
             times("ray fp32", "sorted pipeline fp32"),
-            ".2f",
-            " times",
             at_least=1.5,
         ),
-        Claim(
-            "bfloat16: times transformers' pipeline", times("ray bf16", "pipeline bf16"), ".2f", " times", at_least=2
-        ),
-        Claim(
+        faster("bfloat16: times transformers' pipeline", times("ray bf16", "pipeline bf16"), at_least=2),
+        faster(
             "bfloat16: the same with rows sorted by length",
             times("ray bf16", "sorted pipeline bf16"),
-            ".2f",
-            " times",
             at_least=1.5,
         ),
-        Claim(
-            "float32: times the same stages without Ray", times("ray fp32", "bare fp32"), ".2f", " times", at_least=0.95
-        ),
-        Claim(
+        faster("float32: times the same stages without Ray", times("ray fp32", "bare fp32"), at_least=0.95),
+        faster(
             "bfloat16: times the same stages without Ray",
             times("ray bf16", "bare bf16"),
-            ".2f",
-            " times",
             at_least=0.95,
         ),
         Claim(

@@ -1,6 +1,6 @@
 """Claims on `raypipe prepare`."""
 
-from claims.claim import Claim, Read, Result, Table, at, counted, first, texts
+from claims.claim import Claim, Read, Result, Table, at, counted, faster, first, texts
 
 WHOLE, SHORT, CHARACTERS = ({"case": case} for case in ("whole texts", "first sentences", "characters"))
 GIB = 1024  # MiB
@@ -120,11 +120,11 @@ JOIN = Table(
     "join",
     lambda r: "; ".join(f"{one['case']}: {texts(one['data'])}" for one in r["results"]),
     (
-        Claim("whole texts, t = 0.8: times as fast", ratio(WHOLE, 0.8), ".3g", " times", at_least=75),
-        Claim("whole texts, t = 0.5: times as fast", ratio(WHOLE, 0.5), ".3g", " times", at_least=8),
-        Claim("whole texts, down to t = 0.2: least of all thresholds", least_ratio, ".3g", " times", at_least=1),
-        Claim("character n-grams (3, 5), t = 0.8: times as fast", ratio(CHARACTERS, 0.8), ".3g", " times", at_least=5),
-        Claim("short texts, t = 0.8: times as fast", ratio(SHORT, 0.8), ".3g", " times"),
+        faster("whole texts, t = 0.8: times as fast", ratio(WHOLE, 0.8), ".3g", at_least=75),
+        faster("whole texts, t = 0.5: times as fast", ratio(WHOLE, 0.5), ".3g", at_least=8),
+        faster("whole texts, down to t = 0.2: least of all thresholds", least_ratio, ".3g", at_least=1),
+        faster("character n-grams (3, 5), t = 0.8: times as fast", ratio(CHARACTERS, 0.8), ".3g", at_least=5),
+        faster("short texts, t = 0.8: times as fast", ratio(SHORT, 0.8), ".3g"),
         Claim(
             "whole texts, t = 0.8: seconds over those of scikit-learn's `fit_transform`",
             at("results", WHOLE, "fit", "join_over_fit"),
@@ -139,11 +139,9 @@ PEERS = Table(
     "dedup-peers",
     lambda r: texts(r["data"]),
     (
-        Claim(
+        faster(
             "times as fast as the fastest of semhash, datasketch, rensa, text-dedup in any setting",
             times_as_fast_as_peers,
-            ".2f",
-            " times",
             at_least=1,
         ),
         *(peer(case) for case in PEER_SETTINGS),
@@ -156,13 +154,11 @@ SCRIPT = Table(
     "script-vs-prepare",
     lambda r: texts(r["data"]),
     (
-        Claim("times as fast, start-up aside", at("script_over_prepare", "work"), ".2f", " times", at_least=5),
-        Claim("times as fast, whole process", at("script_over_prepare", "whole_process"), ".2f", " times", at_least=3),
-        Claim(
+        faster("times as fast, start-up aside", at("script_over_prepare", "work"), at_least=5),
+        faster("times as fast, whole process", at("script_over_prepare", "whole_process"), at_least=3),
+        faster(
             "times as fast, start-up aside, one CPU each",
             at("script_over_prepare", "work_one_cpu_each"),
-            ".2f",
-            " times",
         ),
     ),
 )
@@ -202,7 +198,7 @@ SCALE = Table(
         Claim("spilled to disk", of(1_000_000, at("memory", "spilled")), ".0f", " MiB"),
         Claim("ingest to ledger", of(1_000_000, at("seconds", "ingest_to_ledger")), ".1f", " s"),
         Claim("whole process", of(1_000_000, at("seconds", "whole_process")), ".1f", " s"),
-        Claim("ingest to ledger, times the seconds of 250,000 rows", growth, ".2f", " times"),
+        faster("ingest to ledger, times the seconds of 250,000 rows", growth),
     ),
 )
 
@@ -212,11 +208,9 @@ SLOTS = Table(
     "slots",
     lambda r: f"{r['data']['rows']:,} generated rows, t = {r['threshold']:g}",
     (
-        Claim(
+        faster(
             "ingest to ledger: seconds with one slot over those with two",
             at("one_slot_over_two"),
-            ".2f",
-            " times",
             at_least=1.5,
         ),
     ),

@@ -2,7 +2,7 @@
 
 import statistics
 
-from claims.claim import Claim, Read, Result, Table, at, estimate
+from claims.claim import Claim, Read, Result, Table, at, estimate, faster
 
 SETS = ("banking77", "hwu64")
 GPU_TARGETS = {  # real tokens a second, times those of each
@@ -60,28 +60,22 @@ def resumed(result: Result) -> int:
 
 def claims_on_speed(name: str) -> tuple[Claim, ...]:
     return (
-        Claim(
+        faster(
             "times as fast as the usual Ray recipe, per example",
             speed(name, "times_the_ray_recipe"),
-            ".2f",
-            " times",
             at_least=2 if name == "banking77" else None,
         ),
-        Claim(
+        faster(
             "times as fast as the best plain Trainer, per example",
             speed(name, "times_the_best_stock_trainer"),
-            ".2f",
-            " times",
             at_least=1.03,
         ),
-        Claim(
+        faster(
             "the same, per real token",
             speed(name, "times_the_best_stock_trainer_by_real_token"),
-            ".2f",
-            " times",
         ),
-        Claim("times as fast as rows padded to 512 tokens", padded_over_ours(name, 512), ".1f", " times"),
-        Claim("times as fast as rows padded to 128 tokens", padded_over_ours(name, 128), ".1f", " times"),
+        faster("times as fast as rows padded to 512 tokens", padded_over_ours(name, 512), ".1f"),
+        faster("times as fast as rows padded to 128 tokens", padded_over_ours(name, 128), ".1f"),
     )
 
 
@@ -108,11 +102,10 @@ def claims_on_defaults(name: str) -> tuple[Claim, ...]:
 
 def claims_on_gpu(lengths: str) -> tuple[Claim, ...]:
     return tuple(
-        Claim(
+        faster(
             f"lengths of {lengths}: times the real tokens a second of {what}",
             at("results", {"lengths": lengths}, "raypipe_times", recipe),
             ".3g",
-            " times",
             at_least=target,
         )
         for recipe, (what, target) in GPU_TARGETS.items()

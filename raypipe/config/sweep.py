@@ -67,3 +67,7 @@ class SweepConfig(TrainConfig):
         require(self.evaluations_per_epoch >= 1, f"--evaluations-per-epoch {self.evaluations_per_epoch}", "at least 1")
         minutes = self.time_budget_minutes
         require(minutes is None or minutes > 0, f"--time-budget-minutes {minutes}", "more than 0")
+
+    def most_at_once(self) -> int | None:
+        """The most trials at a time; None where the cluster decides."""
+        return None if self.max_concurrent == "auto" else int(self.max_concurrent)

@@ -6,9 +6,22 @@ from raypipe import schema
 from raypipe.config import PrepareConfig
 from raypipe.core import sampling
 from raypipe.data import split
-from raypipe.data.table import Table
+from raypipe.data.table import TO_TRAIN, Table
 
 _PURPOSE = 1
+
+
+def balance_and_split(table: Table, config: PrepareConfig, past: np.ndarray) -> np.ndarray:
+    """Balance all rows and then split them, or by --balance-scope train split them and then balance that side.
+
+    ``past`` and what is returned are those of ``split.split``.
+    """
+    if config.balance_scope == "all":
+        balance(table, table.alive, config, past)
+    short = split.split(table, config.test_fraction, config.seed, past)
+    if config.balance_scope == "train":
+        balance(table, np.flatnonzero(table.side == TO_TRAIN), config, past)
+    return short
 
 
 def balance(table: Table, rows: np.ndarray, config: PrepareConfig, past: np.ndarray) -> None:

@@ -20,10 +20,10 @@ import pyarrow as pa
 from raypipe.config import PrepareConfig
 from raypipe.core.keep import Nearest
 from raypipe.core.tfidf import Vocabulary
-from raypipe.data import balance, dedup, ingest, labels, lengths, previous, split, vectorise, write
+from raypipe.data import balance, dedup, ingest, labels, lengths, previous, vectorise, write
 from raypipe.data.records import Record
 from raypipe.data.sample import Sample
-from raypipe.data.table import TO_TRAIN, Table, digest
+from raypipe.data.table import Table, digest
 
 WARM_ROWS = 64  # go through the compiled functions first, so that loading them is not timed
 
@@ -105,7 +105,7 @@ def _stages(table: Table, blocks: list[pa.Table], config: PrepareConfig, timed: 
     counted = _vectorise(table, config, timed)
     if len(alive):
         _dedup(table, counted, config, timed)
-    _split(table, config)
+    balance.balance_and_split(table, config, previous.recognise(table, previous.Former()))
     timed.task("write", _write, table)
     timed("describe", lambda: [lengths.measure(block["text"].to_pylist()) for block in blocks])
     stored = sum(block.nbytes for block in blocks) + sum(array.nbytes for array in counted.block.values())
@@ -152,15 +152,6 @@ def _dedup(table: Table, counted: _Counted, config: PrepareConfig, timed: _Timed
     texts[alive], kept[alive] = text, found["kept"]
     nearest.update(alive[found["left"]], alive[found["right"]], found["cosine"])
     dedup.conclude(table, texts, kept, nearest, config.on_conflict)
-
-
-def _split(table: Table, config: PrepareConfig) -> None:
-    past = previous.recognise(table, previous.Former())
-    if config.balance_scope == "all":
-        balance.balance(table, table.alive, config, past)
-    split.split(table, config.test_fraction, config.seed, past)
-    if config.balance_scope == "train":
-        balance.balance(table, np.flatnonzero(table.side == TO_TRAIN), config, past)
 
 
 def _write(table: Table) -> dict[str, np.ndarray]:

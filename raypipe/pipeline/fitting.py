@@ -20,6 +20,16 @@ class Tokenised(NamedTuple):
     cut: dict[str, Any]
 
 
+def recipe_of(config: TrainConfig, base: Source, token: str | None) -> tuple[Any, int]:
+    """How a base model is fine-tuned, and its number of parameters. Raises ConfigError for pickled weights."""
+    from raypipe.train import modeling
+    from raypipe.train.recipe import recipe_for
+
+    size = modeling.parameters(modeling.load_config(base, token))
+    modeling.require_safetensors(base, token)
+    return recipe_for(size, config), size
+
+
 def tokenise(config: TrainConfig, base: Source, data: splits.Splits, token: str | None) -> Tokenised:
     """The training rows and the validation share of them in the tokens of a base model."""
     from raypipe.train import finetune

@@ -3,8 +3,6 @@
 import os
 from typing import Any
 
-import numpy as np
-
 from raypipe import hub, storage
 from raypipe.config import PrepareConfig
 from raypipe.forecast import compared
@@ -86,8 +84,7 @@ class _Outputs:
 
 def _stages(job: Job, out: _Outputs, work: Any) -> dict[str, Any]:
     """All stages in their order; returns the report that completes the output."""
-    from raypipe.data import balance, dedup, previous, split
-    from raypipe.data.table import TO_TRAIN
+    from raypipe.data import balance, dedup, previous
 
     config, clock = job.config, job.clock
     former = previous.read(job.earlier)
@@ -98,11 +95,7 @@ def _stages(job: Job, out: _Outputs, work: Any) -> dict[str, Any]:
         say(f"{len(table.alive):,} rows left without duplicates")
     with clock("split"):
         past = previous.recognise(table, former)
-        if config.balance_scope == "all":
-            balance.balance(table, table.alive, config, past)
-        short = split.split(table, config.test_fraction, config.seed, past)
-        if config.balance_scope == "train":
-            balance.balance(table, np.flatnonzero(table.side == TO_TRAIN), config, past)
+        short = balance.balance_and_split(table, config, past)
         previous.explain(table, past)
     facts = {
         "previous": None if job.earlier is None else previous.account(table, former, past, short),

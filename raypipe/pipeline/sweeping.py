@@ -48,7 +48,7 @@ class _Sweep:
 
     def again(self, finished: dict[str, Any]) -> StageResult:
         """A finished sweep kept by --resume. Raises ConfigError for other data or base models."""
-        if finished["plan"] != self._plan(self._bases(), self._data()):
+        if finished["plan"] != self._plan(bases_of(self.config, self.token), self._data()):
             raise ConfigError("--resume with changed data or base models", "those of the finished sweep", "--overwrite")
         return self._result(finished, "skipped")
 
@@ -57,16 +57,12 @@ class _Sweep:
         from raypipe.train import finetune
 
         workers = finetune.choose_workers(self.config)
-        bases = self._bases()
+        bases = bases_of(self.config, self.token)
         require_shared(self.folder, *(base.name for base in bases.values() if base.is_folder))
         data = self._data()
         splits.check_trainable(data)
-        recipes = {name: self._recipe(base) for name, base in bases.items()}
+        recipes = {name: fitting.recipe_of(self.config, base, self.token)[0] for name, base in bases.items()}
         return self._result(self._tried(workers, bases, recipes, data, self._plan(bases, data)), "done")
-
-    def _bases(self) -> dict[str, Source]:
-        names = self.config.try_models or (self.config.model_for_training_finetune,)
-        return {name: hub.resolve(name, "model", self.token) for name in names}
 
     def _data(self) -> splits.Splits:
         config = self.config
@@ -83,8 +79,7 @@ class _Sweep:
         choices = choices_of(config, {name: recipe.epochs for name, recipe in recipes.items()}, workers.use_gpu)
         open_unfinished(self.experiment, plan, config.resume, self.folder)
         storage.remove(self.mark)
-        most = None if config.max_concurrent == "auto" else int(config.max_concurrent)
-        at_once, workers = tuning.share_out(workers, len(choices), most)
+        at_once, workers = tuning.share_out(workers, len(choices), config.most_at_once())
         say(f"{len(choices)} trials, {at_once} at a time; CPUs of a worker: {workers.cpus_each:.0f}")
         with self.clock("tokenise"):
             made = {name: fitting.tokenise(config, base, data, self.token) for name, base in bases.items()}
@@ -121,14 +116,6 @@ class _Sweep:
             storage.write_text(os.path.join(stage, FILES["best"]), toml)
             storage.write_text(os.path.join(stage, FILES["page"]), pages.sweep_page(record))
             write_json(os.path.join(stage, "sweep.json"), record)
-
-    def _recipe(self, base: Source) -> Any:
-        from raypipe.train import modeling
-        from raypipe.train.recipe import recipe_for
-
-        size = modeling.parameters(modeling.load_config(base, self.token))
-        modeling.require_safetensors(base, self.token)
-        return recipe_for(size, self.config)
 
     def _job(self, choice: Any, workers: Any, base: Source, recipe: Any, data: splits.Splits) -> Any:
         """What the workers of a trial are told."""
@@ -168,6 +155,12 @@ class _Sweep:
         scores = {name: value for name, value in best["best"].items() if name.startswith("macro_f1")}
         seconds = self.clock.total() if status == "done" else 0.0
         return StageResult("sweep", self.config.hash(), status, outputs, counts, metrics | scores, seconds)
+
+
+def bases_of(config: SweepConfig, token: str | None) -> dict[str, Source]:
+    """The base models to try, found by their names. Raises ConfigError."""
+    names = config.try_models or (config.model_for_training_finetune,)
+    return {name: hub.resolve(name, "model", token) for name in names}
 
 
 def choices_of(config: SweepConfig, epochs: dict[str, float], use_gpu: bool) -> list[Any]:

@@ -87,7 +87,6 @@ class _Run:
         """All that can be refused before work, then the training."""
         from raypipe.train import modeling
         from raypipe.train.finetune import choose_workers
-        from raypipe.train.recipe import recipe_for
 
         config = self.config
         workers = choose_workers(config)  # first of all: a missing GPU must not cost a download
@@ -95,10 +94,8 @@ class _Run:
         require_shared(self.folder, self.predictions.folder, base.name if base.is_folder else None, config.wandb_output)
         target = config.hf_model_name
         require_shared(None if hub.is_repository(target or "") else target)
-        size = modeling.parameters(modeling.load_config(base, self.token))
+        recipe, size = fitting.recipe_of(config, base, self.token)
         license_name = hub.license_of(hub.card(base, "model", self.token))
-        modeling.require_safetensors(base, self.token)
-        recipe = recipe_for(size, config)
         data = splits.load(str(config.input_hf_dataset), config.text, config.subject_column, self.token)
         splits.check_trainable(data)
         say(f"{base} ({size / 1e6:.0f} M parameters): {recipe.epochs:g} epochs at {recipe.learning_rate:g}")

@@ -59,6 +59,21 @@ class Job:
     evaluations_per_epoch: int = 1
     run_group: str | None = None  # of a sweep's trials
 
+    def uses_bf16(self) -> bool:
+        """Whether the device of this process multiplies in bfloat16."""
+        return self.precision == "bf16" or (self.precision == "auto" and has_fast_bf16(self.use_cpu))
+
+    def batches(self, lengths: np.ndarray, rank: int, world: int) -> TokenBatches:
+        """Those of a worker, for training rows of so many tokens  # (rows,). Raises ConfigError."""
+        epochs = math.ceil(self.recipe.epochs)
+        return TokenBatches(
+            lengths, self.recipe.batch_size, self.token_budget, self.seed, epochs, rank, world, self.most_workers
+        )
+
+    def evaluation_rows(self, longest: int) -> int:
+        """Rows of a batch of the evaluation, where the longest has so many tokens."""
+        return max(1, self.token_budget // max(1, longest))
+
 
 class Rows(torch.utils.data.Dataset):
     """Tokenised rows of an Arrow table  # input_ids: list<int32>, label: int64."""
@@ -98,12 +113,9 @@ def fine_tune(
     torch.set_num_threads(job.threads)
     if job.use_cpu:
         memory.keep_freed()
-    bf16 = job.precision == "bf16" or (job.precision == "auto" and has_fast_bf16(job.use_cpu))
+    bf16 = job.uses_bf16()
     validation = validation.take(np.argsort(_lengths(validation), kind="stable"))  # neighbours pad least
-    epochs = math.ceil(job.recipe.epochs)
-    batches = TokenBatches(
-        _lengths(train), job.recipe.batch_size, job.token_budget, job.seed, epochs, rank, world, job.most_workers
-    )
+    batches = job.batches(_lengths(train), rank, world)
     best = checkpoints.Best(os.path.join(scratch, "best"), job.early_stopping_patience)
     progress = {"seconds": 0.0, "finished": False} if resume is None else checkpoints.go_on(resume, batches, best)
     tokenizer = modeling.load_tokenizer(job.model, job.hf_token.value)
@@ -229,7 +241,7 @@ def _arguments(job: Job, bf16: bool, batches: TokenBatches, folder: str, longest
         output_dir=folder,
         num_train_epochs=recipe.epochs,
         gradient_accumulation_steps=batches.accumulation,
-        per_device_eval_batch_size=max(1, job.token_budget // max(1, longest)),
+        per_device_eval_batch_size=job.evaluation_rows(longest),
         learning_rate=recipe.learning_rate,
         warmup_steps=recipe.warmup,
         weight_decay=recipe.weight_decay,

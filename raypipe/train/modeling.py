@@ -61,21 +61,22 @@ def require_safetensors(source: Source, token: str | None) -> None:
 
 def parameters(config: Any) -> int:
     """How many parameters a model of this configuration has, counted without allocating it."""
-    import torch
-    from transformers import AutoModel
-
-    with torch.device("meta"):
-        return sum(p.numel() for p in AutoModel.from_config(config, **NO_CODE).parameters())
+    return sum(p.numel() for p in _on_no_device(config).parameters())
 
 
 def multiplied_parameters(config: Any) -> int:
     """Parameters that every token is multiplied with: all but the embeddings, which are looked up."""
+    named = _on_no_device(config).named_parameters()
+    return sum(p.numel() for name, p in named if not name.startswith("embeddings."))
+
+
+def _on_no_device(config: Any) -> Any:
+    """An encoder that has shapes and no weights."""
     import torch
     from transformers import AutoModel
 
     with torch.device("meta"):
-        named = AutoModel.from_config(config).named_parameters()
-        return sum(p.numel() for name, p in named if not name.startswith("embeddings."))
+        return AutoModel.from_config(config, **NO_CODE)
 
 
 def load_tokenizer(source: Source, token: str | None) -> Any:
@@ -92,7 +93,7 @@ def blank_classifier(source: Source, labels: list[str], token: str | None) -> An
 
     config = load_config(source, token)
     config.num_labels = len(labels)
-    return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+    return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, **NO_CODE)
 
 
 def new_classifier(

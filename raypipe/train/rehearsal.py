@@ -18,8 +18,6 @@ from torch.nn.functional import cross_entropy
 from transformers import EvalPrediction
 
 from raypipe.train import memory, modeling
-from raypipe.train.batching import TokenBatches
-from raypipe.train.devices import has_fast_bf16
 from raypipe.train.loop import Job, scores
 
 WARM_BATCHES = 2  # before the clock runs: pages are touched and kernels chosen
@@ -56,16 +54,13 @@ class Paced:
 
 def plan(job: Job, lengths: np.ndarray, held_out: np.ndarray, world: int) -> Plan:
     """The batches of rank 0 for rows and validation rows of these tokens  # (rows,). Raises ConfigError."""
-    epochs = math.ceil(job.recipe.epochs)
-    batches = TokenBatches(
-        lengths, job.recipe.batch_size, job.token_budget, job.seed, epochs, 0, world, job.most_workers
-    )
+    batches = job.batches(lengths, 0, world)
     shapes = [(len(rows), int(lengths[rows].max())) for rows in batches]
-    each = max(1, job.token_budget // max(1, int(held_out.max())))
+    each = job.evaluation_rows(int(held_out.max()))
     ordered = np.sort(held_out)
     starts = range(0, -(-len(ordered) // world), each)
     evaluation = [(len(part), int(part[-1])) for part in (ordered[s : s + each] for s in starts)]
-    times = epochs * job.evaluations_per_epoch
+    times = math.ceil(job.recipe.epochs) * job.evaluations_per_epoch
     return Plan(shapes, batches.steps, job.recipe.epochs, evaluation, times)
 
 
@@ -78,9 +73,8 @@ def rehearse(job: Job, plan: Plan, limit_s: float) -> Paced:
     if job.use_cpu:
         memory.keep_freed()
     device = torch.device("cpu" if job.use_cpu else "cuda")
-    bf16 = job.precision == "bf16" or (job.precision == "auto" and has_fast_bf16(job.use_cpu))
     model = modeling.blank_classifier(job.model, job.labels, job.hf_token.value).to(device)
-    work = _Work(model, device, bf16, len(job.labels))
+    work = _Work(model, device, job.uses_bf16(), len(job.labels))
     forward_backward = _pace(work.forward_backward, plan.shapes, limit_s)
     optimizer_s = _least(work.optimise, 3)
     forward = _pace(work.forward, plan.evaluation, limit_s / 6)

@@ -9,6 +9,7 @@ from raypipe.config import EvaluateConfig
 from raypipe.errors import DataError
 from raypipe.estimate import (
     DRIVER_MIB,
+    MIB,
     RAY_MIB,
     RAY_START_S,
     READ_START_S,
@@ -25,8 +26,6 @@ from raypipe.pipeline.evaluating import resolve_classifier
 from raypipe.pipeline.rows import inputs
 from raypipe.schema import TEST, TEXT, TRAIN
 from raypipe.splits import Splits
-
-MIB = 1 << 20
 
 
 def estimate_evaluate(config: EvaluateConfig) -> Estimate:

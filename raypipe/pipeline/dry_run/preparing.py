@@ -11,6 +11,7 @@ from raypipe.estimate import (
     DRIVER_MIB,
     DRIVER_ROW_BYTES,
     KERNELS_START_S,
+    MIB,
     RAY_MIB,
     RAY_START_S,
     READ_START_S,
@@ -23,8 +24,6 @@ from raypipe.estimate import (
 )
 from raypipe.pipeline.job import Job, refuse_bad_input
 from raypipe.schema import TEST, TRAIN
-
-MIB = 1 << 20
 
 
 class Rehearsed(NamedTuple):

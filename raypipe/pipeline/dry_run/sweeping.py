@@ -2,7 +2,6 @@
 
 from typing import Any, NamedTuple
 
-from raypipe import hub
 from raypipe.config import SweepConfig
 from raypipe.estimate import (
     DRIVER_MIB,
@@ -16,6 +15,7 @@ from raypipe.estimate import (
     machine_of,
 )
 from raypipe.hub import Source
+from raypipe.pipeline import fitting
 from raypipe.pipeline.common import hf_token
 from raypipe.pipeline.dry_run.training import Fit, Sampled, Tokens, add_tokens, load, predict_fit, tokenise, workers_of
 from raypipe.schema import TRAIN
@@ -31,9 +31,10 @@ class _Trials(NamedTuple):
 
 def estimate_sweep(config: SweepConfig) -> Estimate:
     """Predict a sweep. Raises ConfigError or DataError as the real run would."""
+    from raypipe.pipeline.sweeping import bases_of
+
     machine, token, data = machine_of(config), hf_token(config), load(config)
-    names = config.try_models or (config.model_for_training_finetune,)
-    bases = {name: hub.resolve(name, "model", token) for name in names}
+    bases = bases_of(config, token)
     trials = _trials(config, bases, machine, token)
     tokens = {name: tokenise(config, base, data, token) for name, base in bases.items()}
     fits = _fits(config, trials, bases, tokens, data, machine, token)
@@ -45,11 +46,11 @@ def estimate_sweep(config: SweepConfig) -> Estimate:
     if config.time_budget_minutes is not None:
         trials_s = min(trials_s, 60 * config.time_budget_minutes)
     encode_s = sum(one.training.seconds + one.validation.seconds for one in tokens.values())
-    first, at_once = tokens[names[0]], trials.at_once * trials.workers.most
+    first, at_once = next(iter(tokens.values())), trials.at_once * trials.workers.most
     counts = {"trials": len(fits), "at_once": trials.at_once}
     counts |= {TRAIN: first.training.rows, "validation": first.validation.rows}
     estimate = Estimate(
-        seconds={"start": RAY_START_S, "tokenise": TOKENISE_START_S * len(names) + encode_s, "trials": trials_s},
+        seconds={"start": RAY_START_S, "tokenise": TOKENISE_START_S * len(bases) + encode_s, "trials": trials_s},
         counts=counts,
         memory_mib={"driver": DRIVER_MIB, "worker": max(fit.memory_mib for fit in fits), "ray": RAY_MIB},
         workers=at_once,
@@ -64,19 +65,13 @@ def estimate_sweep(config: SweepConfig) -> Estimate:
 
 def _trials(config: SweepConfig, bases: dict[str, Source], machine: Machine, token: str | None) -> _Trials:
     from raypipe.pipeline.sweeping import choices_of
-    from raypipe.train import modeling
     from raypipe.train import sweep as tuning
-    from raypipe.train.recipe import recipe_for
 
-    epochs = {
-        name: recipe_for(modeling.parameters(modeling.load_config(base, token)), config).epochs
-        for name, base in bases.items()
-    }
+    epochs = {name: fitting.recipe_of(config, base, token)[0].epochs for name, base in bases.items()}
     workers = workers_of(config, machine)
     choices = choices_of(config, epochs, workers.use_gpu)
-    most = None if config.max_concurrent == "auto" else int(config.max_concurrent)
     have = max(1, machine.gpus) if workers.use_gpu else machine.cpus
-    at_once, workers = tuning.share_out_of(have, workers, len(choices), most)
+    at_once, workers = tuning.share_out_of(have, workers, len(choices), config.most_at_once())
     return _Trials(choices, workers, at_once)
 
 

@@ -146,18 +146,15 @@ def predict_fit(
 ) -> Fit:
     """The loop of one training, timed for about ``limit_s``; ``more`` are fields of its job that only a sweep has."""
     from raypipe.train import modeling, rehearsal
-    from raypipe.train.recipe import recipe_for
 
-    model_config = modeling.load_config(base, token)
-    modeling.require_safetensors(base, token)
-    recipe = recipe_for(modeling.parameters(model_config), config)
+    recipe, _ = fitting.recipe_of(config, base, token)
     job = fitting.job_of(config, workers, base, recipe, data, token, None, "dry-run", **more)
     plan = rehearsal.plan(job, tokens.training.of_all_rows(), tokens.validation.of_all_rows(), workers.most)
     notes = []
     if workers.most > 1:
         notes.append(f"{workers.most} workers: what they tell each other between steps is not part of the estimate")
     if workers.use_gpu and not machine.gpus:
-        seconds = rehearsal.flop(model_config, plan) / assumed_flops(config)
+        seconds = rehearsal.flop(modeling.load_config(base, token), plan) / assumed_flops(config)
         notes.append(
             f"no GPU here to measure: the model's arithmetic at an assumed {ASSUMED_MFU:.0%} of the peak of a "
             f"{config.assume_gpu.upper()} (--assume-gpu); its memory is not predicted"
