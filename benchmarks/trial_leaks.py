@@ -1,6 +1,6 @@
 """Do trials give back all that they took? Starts and stops of trials in one Ray, and what is left after them.
 
-    python benchmarks/trial_leaks.py [--cycles 20] [--trials-of-a-sweep 10]
+    python benchmarks/trial_leaks.py [--cycles 20] [--trials-of-a-sweep 10] [--onto results/DATE-trial-leaks.json]
 
 `pipeline.sweep` of a small random encoder over learning rates, by ASHA, two trials at a time on two CPUs, several
 sweeps in one Ray: most trials are stopped in mid-training, the others end by themselves. After each sweep it counts
@@ -9,6 +9,7 @@ first. Anything left over ends the script with an error.
 """
 
 import contextlib
+import json
 import tempfile
 import time
 from pathlib import Path
@@ -29,7 +30,7 @@ PATIENCE_S = 60  # actors and groups go within seconds of the last trial
 TITLES = ("TrainWorker", "TrainController", "ImplicitFunc", "RayTrainWorker")  # of a trial's processes
 
 
-def held() -> dict[str, float]:
+def held() -> dict[str, Any]:
     """What trials could have left behind, and the CPUs that are free.
 
     The cleaners of Ray Train are no actors of a trial: they end when Ray next asks after them.
@@ -41,6 +42,7 @@ def held() -> dict[str, float]:
     return {
         "placement_groups": len(groups),
         "actors": len(actors),
+        "actor_classes": sorted(actor.class_name for actor in actors),
         "processes": trial_processes(),
         "cpus_free": round(free, 2),
     }
@@ -56,7 +58,7 @@ def trial_processes() -> int:
     return count
 
 
-def settled(before: dict[str, float]) -> dict[str, float]:
+def settled(before: dict[str, Any]) -> dict[str, Any]:
     """What is held once it is as before, or when patience ends."""
     deadline = time.monotonic() + PATIENCE_S
     while (now := held()) != before and time.monotonic() < deadline:
@@ -69,8 +71,9 @@ def main() -> None:
     parser.add_argument("--cycles", type=int, default=20, help="starts of trials in all")
     parser.add_argument("--trials-of-a-sweep", type=int, default=10)
     parser.add_argument("--rows", type=int, default=400)
+    parser.add_argument("--onto", type=Path, help="an earlier result, whose sweeps count as well")
     options = parser.parse_args()
-    sweeps: list[dict[str, Any]] = []
+    sweeps: list[dict[str, Any]] = json.loads(options.onto.read_text())["sweeps"] if options.onto else []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_dataset(folder / "set", options.rows)
@@ -86,7 +89,7 @@ def main() -> None:
         }
         with session(SweepConfig(**common), trains=True):
             ray.data.range(1).materialize()  # the actors that Ray Data keeps for itself are no trial's
-            before, started = held(), 0
+            before, started = held(), sum(sweep["counts"]["trials"] for sweep in sweeps)
             while started < options.cycles:
                 trials = min(options.trials_of_a_sweep, options.cycles - started)
                 config = SweepConfig(
