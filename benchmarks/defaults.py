@@ -1,13 +1,17 @@
 """Is one set of defaults good enough? Three seeds on two sets, beside the baseline and the best of a sweep of rates.
 
-    python benchmarks/defaults.py --data ../shared/data [--sets banking77 hwu64] [--seeds 3] [--rates 8]
+    python benchmarks/defaults.py --data ../shared/data [--sets banking77 hwu64] [--seeds 3] [--rates 8] [--kept FOLDER]
 
 MiniLM with the recipe that `raypipe train` gives to its size, trained on the train part, the best epoch chosen on a
 validation share of it. The sweep trains with each rate once, chooses one by the validation macro-F1, and only that one
-is scored on test, with the same seeds. Also with two epochs, which is what larger models get.
+is scored on test, with the same seeds. Also with two epochs, which is what larger models get. It takes hours: with
+--kept each training that has ended lies in a file, and the next run goes on from there.
 """
 
+import hashlib
+import json
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,7 @@ import accuracy
 import numpy as np
 from accuracy import Labelled
 from common import parser_for, report
-from results_file import save
+from results_file import commit, save
 
 from raypipe.core.intervals import wilson
 from raypipe.evaluate.baseline import baselines
@@ -27,21 +31,31 @@ RATES = (5e-5, 1e-4, 1.5e-4, 2e-4, 3e-4, 4e-4, 6e-4, 1e-3)
 
 
 class Trainings:
-    """Fine-tunings of one set by their recipe and seed; one that was asked for before is not done again."""
+    """Fine-tunings of one set, each in a file of ``kept``; one whose file is there is not done again."""
 
-    def __init__(self, data: Labelled, threads: int) -> None:
+    def __init__(self, data: Labelled, threads: int, kept: Path) -> None:
         self.data = data
+        self.commits: set[str | None] = set()  # at which the trainings ran
         self._threads = threads
-        self._done: dict[tuple[Recipe, int], accuracy.Fit] = {}
+        self._kept = kept
 
     def fit(self, recipe: Recipe, seed: int) -> accuracy.Fit:
+        asked = {"set": self.data.name, **recipe.public(), "seed": seed, "threads": self._threads}
+        path = self._kept / f"{hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]}.json"
+        if not path.exists():
+            self._train(recipe, seed, asked, path)
+        record = json.loads(path.read_text())
+        self.commits.add(record["git_commit"])
+        fit = accuracy.Fit(np.array(record["correct"], bool), record["outcome"], record["changed_by_bf16"])
+        report({**asked, "validation_macro_f1": round(fit.outcome["best_macro_f1"], 4), "top1": fit.correct.mean()})
+        return fit
+
+    def _train(self, recipe: Recipe, seed: int, asked: dict[str, Any], path: Path) -> None:
         data = self.data
-        if (recipe, seed) not in self._done:
-            fit = accuracy.fine_tune(data.train_text, data.train_label, data, recipe, seed, self._threads)
-            self._done[recipe, seed] = fit
-            validation = round(fit.outcome["best_macro_f1"], 4)
-            report({"set": data.name, **recipe.public(), "seed": seed, "validation_macro_f1": validation})
-        return self._done[recipe, seed]
+        fit = accuracy.fine_tune(data.train_text, data.train_label, data, recipe, seed, self._threads)
+        record = {"asked": asked, **fit._asdict(), "correct": fit.correct.tolist(), "git_commit": commit()}
+        path.with_suffix(".part").write_text(json.dumps(record))
+        path.with_suffix(".part").replace(path)
 
     def several(self, seeds: range, **flags: Any) -> dict[str, Any]:
         """One recipe with each seed: accuracy of each, and their mean with an interval over the rows."""
@@ -70,10 +84,11 @@ def _mean_over_rows(correct: np.ndarray) -> dict[str, float]:
     return {"value": float(per_row.mean()), "low": float(per_row.mean() - half), "high": float(per_row.mean() + half)}
 
 
-def measure(data: Labelled, seeds: range, rates: tuple[float, ...], threads: int) -> dict[str, Any]:
+def measure(trainings: Trainings, seeds: range, rates: tuple[float, ...]) -> dict[str, Any]:
     """One set."""
+    data = trainings.data
     ranked = baselines(data.train_text, data.train_label, data.test_text, seed=SEED, kept=1)["tfidf_logreg"]
-    right, trainings = int((ranked[:, 0] == data.test_label).sum()), Trainings(data, threads)
+    right = int((ranked[:, 0] == data.test_label).sum())
     found: dict[str, Any] = {
         "rows": {"train": len(data.train_text), "test": len(data.test_text)},
         "tfidf_logreg": wilson(right, len(data.test_text))._asdict(),
@@ -86,7 +101,7 @@ def measure(data: Labelled, seeds: range, rates: tuple[float, ...], threads: int
         chosen = trainings.several(seeds, learning_rate=best)
         found["sweep"] = {"validation_macro_f1": scores, "best": chosen}
         found["defaults_less_sweep"] = found["defaults"]["top1"]["value"] - chosen["top1"]["value"]
-    return found
+    return found | {"git_commits_of_the_trainings": sorted(filter(None, trainings.commits))}
 
 
 def main() -> None:
@@ -96,12 +111,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rates", type=int, default=len(RATES), help="of the sweep; 0 for none")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--kept", type=Path, help="folder of the trainings that have ended; without it, none are kept")
     options = parser.parse_args()
     seeds, rates = range(SEED, SEED + options.seeds), RATES[: options.rates]
-    for name in options.sets:
-        measured = measure(accuracy.load(name, options.data), seeds, rates, options.threads)
-        model = "all-MiniLM-L6-v2, 22.7 M parameters"
-        save(f"{options.name or 'defaults'}-{name}", {"model": model, "sets": {name: measured}})
+    with tempfile.TemporaryDirectory() as scratch:
+        kept = options.kept or Path(scratch)
+        kept.mkdir(parents=True, exist_ok=True)
+        for name in options.sets:
+            measured = measure(Trainings(accuracy.load(name, options.data), options.threads, kept), seeds, rates)
+            model = "all-MiniLM-L6-v2, 22.7 M parameters"
+            save(f"{options.name or 'defaults'}-{name}", {"model": model, "sets": {name: measured}})
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def save(name: str, measured: dict[str, Any]) -> Path:
     record = provenance.record()
     record["command"] = " ".join(word.rsplit("/", 1)[-1] for word in record["command"].split())  # without local folders
     record["hardware"] |= {"cpu": _cpu(), "load_average_at_the_end": [round(load, 1) for load in os.getloadavg()]}
-    record["git_commit"] = _commit(record["git_commit"])
+    record["git_commit"] = commit()
     path.write_text(json.dumps(measured | record, indent=1) + "\n")
     print(f"wrote {path.relative_to(RESULTS.parent.parent)}")
     return path
@@ -34,10 +34,11 @@ def _cpu() -> str:
     return names[0] if names else "unknown"
 
 
-def _commit(commit: str | None) -> str | None:
+def commit() -> str | None:
     """The commit without its mark of changes where the only ones are results that were measured before this one."""
-    if commit is None or not commit.endswith("+changes"):
-        return commit
+    found = provenance.git_commit()
+    if found is None or not found.endswith("+changes"):
+        return found
     words = ["git", "status", "--porcelain", "--", ".", ":!benchmarks/results"]
     changed = subprocess.run(words, cwd=RESULTS.parent.parent, capture_output=True, text=True, check=True).stdout
-    return commit if changed else commit.removesuffix("+changes")
+    return found if changed else found.removesuffix("+changes")
