@@ -87,7 +87,7 @@ def main() -> None:
             "learning_rate_range": (1e-6, 1e-2),
             "num_cpus": 2,
         }
-        with session(SweepConfig(**common), trains=True):
+        with session(SweepConfig(**common)):
             ray.data.range(1).materialize()  # the actors that Ray Data keeps for itself are no trial's
             before, started = held(), sum(sweep["counts"]["trials"] for sweep in sweeps)
             while started < options.cycles:

@@ -34,23 +34,17 @@ COMMANDS = {
     "evaluate": Command("EvaluateConfig", "raypipe.pipeline:evaluate", "evaluate", "score a model on labelled text"),
     "sweep": Command("SweepConfig", "raypipe.pipeline:sweep", "sweep", "find the learning rate on a validation share"),
     "run": Command("RunConfig", "raypipe.pipeline:run", None, "prepare, train and evaluate from one TOML file"),
-    "predict": Command("PredictConfig", "raypipe.pipeline:predict", None, "label new text"),
-    "audit": Command("AuditConfig", "raypipe.pipeline:audit", None, "list rows whose label is suspect"),
-    "demo": Command("DemoConfig", "raypipe.demo:demo", None, "the whole road, offline on the CPU"),
-    "doctor": Command("DoctorConfig", "raypipe.doctor:doctor", None, "what this machine can do, and what is missing"),
+    "predict": Command("PredictConfig", "raypipe.pipeline:predict", "predict", "label new text"),
+    "audit": Command("AuditConfig", "raypipe.pipeline:audit", "audit", "list rows whose label is suspect"),
+    "demo": Command("DemoConfig", "raypipe.demo:demo", "demo", "the whole road, offline on the CPU"),
+    "doctor": Command(
+        "DoctorConfig", "raypipe.doctor:doctor", "doctor", "what this machine can do, and what is missing"
+    ),
 }
 
 NOT_TOKENS = ("--token-pattern", "--allow-literal-token", "--no-allow-literal-token")  # flags that only sound like one
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-
-# Parts of the plan that this version does not have: refused by name, never ignored.
-LATER_FLAGS = {
-    "doctor": ("--config",),
-    "demo": ("--config",),
-    "predict": ("--config",),
-    "audit": ("--config",),
-}
 
 
 def main(argv: Sequence[str] | None = None, command: str | None = None) -> NoReturn:
@@ -81,7 +75,6 @@ def main(argv: Sequence[str] | None = None, command: str | None = None) -> NoRet
 
 
 def _run(name: str, words: list[str], answer: IO[str]) -> int:
-    refuse_later(name, words)
     config = parse(name, words, answer)
     module, function = COMMANDS[name].verb.split(":")
     verb = getattr(importlib.import_module(module), function)
@@ -125,17 +118,7 @@ def parse(name: str, words: Sequence[str], help_to: IO[str] | None = None) -> An
     return config
 
 
-def refuse_later(name: str, words: Sequence[str]) -> None:
-    """Refuse what a later version brings. Raises ConfigError."""
-    for word in words:
-        flag = word.split("=")[0].replace("_", "-")
-        if flag in LATER_FLAGS.get(name, ()):
-            raise ConfigError(f"raypipe {__version__} has no {flag}", "the flags of --help", f"leave {flag} out")
-
-
 def _command_of(words: list[str]) -> str:
-    from raypipe.errors import ConfigError
-
     if not words or words[0] in ("-h", "--help", "help"):
         print(_overview())
         sys.exit(0 if words else 2)

@@ -14,13 +14,15 @@ from raypipe.errors import ConfigError
 # Tries of a task that Ray ended because the machine's memory was full, with pauses that grow to a minute. Ray itself
 # would try for ever, and a task that never fits would never be an error.
 OOM_RETRIES = "20"
+# Of Ray Train, on a machine of one's own: no other Ray watches whether it is about to be taken away.
+LOCAL = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
+
+_own = False
 
 
 @contextlib.contextmanager
-def session(config: CommonConfig, trains: bool = False) -> Iterator[None]:
+def session(config: CommonConfig) -> Iterator[None]:
     """A connected Ray while the block runs; one that is connected already is used and left alone.
-
-    A local Ray for a training has a dashboard on loopback: Ray Train's cleaner asks its state API.
 
     Raises ConfigError where a cluster was named but does not answer.
     """
@@ -31,16 +33,21 @@ def session(config: CommonConfig, trains: bool = False) -> Iterator[None]:
         quiet_data()
         yield
         return
+    global _own
     address = config.address or os.environ.get("RAY_ADDRESS")
     quiet = {"log_to_driver": True, "logging_level": logging.WARNING}
+    is_local = not address or address == "local"
     try:
-        if address and address != "local":
+        if not is_local:
             if config.num_cpus is not None:
                 raise ConfigError(f"--num-cpus {config.num_cpus} with the cluster {address}", "a local Ray for it")
             ray.init(address=address, **quiet)
         else:
             # A cluster's address left behind in the environment of a local run must not be joined by accident.
-            ray.init(address="local", num_cpus=config.num_cpus, include_dashboard=trains, **quiet)
+            # Said at each start: that Ray asks for a token, which it makes and reads by itself.
+            logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
+            with _environment(LOCAL):  # which Ray's processes inherit
+                ray.init(address="local", num_cpus=config.num_cpus, include_dashboard=False, **quiet)
     except (ConnectionError, ValueError) as error:
         raise ConfigError(
             f"no Ray cluster answers at {address}: {error}",
@@ -48,12 +55,31 @@ def session(config: CommonConfig, trains: bool = False) -> Iterator[None]:
             "start it, or drop --address and RAY_ADDRESS for a local Ray",
         ) from None
     try:
+        _own = is_local
         quiet_data()
         if not wait_for({"CPU": 1}, config.wait_for_resources):
             raise ConfigError("a cluster without CPUs", "at least one", "--wait-for-resources SECONDS where it grows")
         yield
     finally:
+        _own = False
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Variables set while the block runs; those that are set already are left alone."""
+    added = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
+
+
+def is_own() -> bool:
+    """Whether Ray was started by ``session`` in this process, and ends with it."""
+    return _own
 
 
 def require_shared(*paths: str | None) -> None:
@@ -107,6 +133,6 @@ def quiet_data() -> None:
     context.execution_options.preserve_order = True
     context.enable_progress_bars = sys.stderr.isatty()
     logging.getLogger("ray.data").setLevel(logging.WARNING)
-    for name in ("exceptions", "_internal.execution.streaming_executor_state"):
-        # They print the traceback of an error that is raised as well, of a refused input file too.
+    # The first two print the traceback of an error that is raised as well, the third says that bars are off.
+    for name in ("exceptions", "_internal.execution.streaming_executor_state", "_internal.progress"):
         logging.getLogger(f"ray.data.{name}").setLevel(logging.CRITICAL)

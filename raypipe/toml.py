@@ -9,7 +9,18 @@ from typing import Any
 import tyro
 
 from raypipe import storage
-from raypipe.config import CommonConfig, EvaluateConfig, PrepareConfig, SweepConfig, TrainConfig, nearest
+from raypipe.config import (
+    AuditConfig,
+    CommonConfig,
+    DemoConfig,
+    DoctorConfig,
+    EvaluateConfig,
+    PredictConfig,
+    PrepareConfig,
+    SweepConfig,
+    TrainConfig,
+    nearest,
+)
 from raypipe.errors import ConfigError
 
 TABLES: dict[str, type[CommonConfig]] = {
@@ -17,6 +28,10 @@ TABLES: dict[str, type[CommonConfig]] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "sweep": SweepConfig,
+    "predict": PredictConfig,
+    "audit": AuditConfig,
+    "demo": DemoConfig,
+    "doctor": DoctorConfig,
 }
 
 

@@ -25,6 +25,7 @@ from raypipe.config import (
 )
 from raypipe.errors import ConfigError
 
+TABLES = ", ".join(toml.TABLES)
 ROOT = Path(__file__).parents[1]
 NAN, INF = float("nan"), float("inf")
 TOKEN = "hf_abcdefghijklmnopqrstuvwxyz0123456789"
@@ -302,8 +303,8 @@ def test_nearest_names_what_is_near() -> None:
         ),
         ("[prepare]\nzzzzz = 1", "[prepare] zzzzz", "a flag's name with underscores", ""),
         ("[prepare]\nepochs = 3", "[prepare] epochs", "a flag's name with underscores", ""),
-        ("[preprae]\nseed = 1", "[preprae]", "the tables prepare, train, evaluate, sweep", "did you mean 'prepare'?"),
-        ("zzzzz = 1", "[zzzzz]", "the tables prepare, train, evaluate, sweep", ""),
+        ("[preprae]\nseed = 1", "[preprae]", f"the tables {TABLES}", "did you mean 'prepare'?"),
+        ("zzzzz = 1", "[zzzzz]", f"the tables {TABLES}", ""),
         ("[prepare]\nseed = '1'", '[prepare] seed = "1"', "a valid integer", ""),
         ("[prepare]\nseed = 1.0", "[prepare] seed = 1.0", "a valid integer", ""),
         ("[prepare]\nseed = true", "[prepare] seed = true", "a valid integer", ""),
@@ -464,3 +465,19 @@ def test_help_shows_every_flag_and_no_secret(
 def test_no_flags_at_all() -> None:
     assert parse("doctor", []) == DoctorConfig()
     assert parse("demo", ["--num-cpus", "1"]).num_cpus == 1
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"run"}))
+def test_each_command_reads_the_table_of_its_name_and_no_other(tmp_path: Path, command: str) -> None:
+    flags = {
+        "prepare": ["-i", "d", "-f", "f.jsonl", "-o", "o.jsonl"],
+        "sweep": ["--input-hf-dataset", "d", "--learning-rates", "1e-4"],
+        "evaluate": ["--input-hf-dataset", "d", "--model", "m", "--output-classify-file", "o.jsonl"],
+        "train": ["--input-hf-dataset", "d"],
+        "predict": ["--model", "m"],
+        "audit": ["--input-hf-dataset", "d", "--output-filename", "o.jsonl"],
+    }.get(command, [])
+    tables = "".join(f"[{name}]\nseed = {number}\n" for number, name in enumerate(toml.TABLES))
+    path = write(tmp_path, tables)
+    assert parse(command, [*flags, "--config", path]).seed == list(toml.TABLES).index(command)
+    assert parse(command, [*flags, "--config", path, "--seed", "77"]).seed == 77

@@ -45,7 +45,7 @@ class CommonConfig:
     """What every command takes."""
 
     config: str | None = None
-    """TOML file with the tables [prepare] [train] [evaluate] [sweep]; flags win over it."""
+    """TOML file with a table for each command, [prepare] [train] ...; flags win over it."""
     seed: int = 42
     """Seed of every random choice."""
     address: str | None = None

@@ -56,7 +56,7 @@ def job_of(
     **more: Any,
 ) -> Any:
     """What the workers are told; ``more`` are fields that only a sweep has."""
-    from raypipe.train.loop import Job
+    from raypipe.train.job import Job
 
     return Job(
         model=base,

@@ -33,7 +33,7 @@ def sweep(config: SweepConfig) -> StageResult:
         from raypipe.pipeline import dry_run
 
         return dry_run.answer("sweep", dry_run.estimate_sweep(config), config, run.clock.total())
-    with session(config, trains=True):
+    with session(config):
         return run.go()
 
 

@@ -38,7 +38,7 @@ def train(config: TrainConfig) -> StageResult:
         from raypipe.pipeline import dry_run
 
         return dry_run.answer("train", dry_run.estimate_train(config), config, run.clock.total())
-    with session(config, trains=True):
+    with session(config):
         return run.go()
 
 

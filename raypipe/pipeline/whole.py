@@ -45,7 +45,7 @@ def run(config: RunConfig) -> StageResult:
         return _estimate(config, stages, clock)
     verbs: dict[str, Any] = {"prepare": prepare, "train": train, "evaluate": evaluate}
     results: dict[str, StageResult] = {}
-    with session(config, trains=True):
+    with session(config):
         for name, stage in stages.items():
             results[name] = verbs[name](stage)
     pages_of = {n: r.outputs["report" if n == "train" else "page"] for n, r in results.items()}

@@ -1,6 +1,7 @@
 """Ray Train's TorchTrainer around the loop: rows tokenised once, workers fed by reference, a model folder back."""
 
 import json
+import logging
 import os
 import shutil
 from dataclasses import dataclass
@@ -17,10 +18,10 @@ from raypipe.core import sampling
 from raypipe.core import text as core_text
 from raypipe.errors import ConfigError, DataError, RaypipeError, StageError
 from raypipe.hub import Source
-from raypipe.runtime import say, wait_for
+from raypipe.runtime import is_own, say, wait_for
 from raypipe.schema import LABEL, TEXT
 from raypipe.train import modeling
-from raypipe.train.loop import Job, fine_tune
+from raypipe.train.job import Job
 
 TRIAL_CPUS = 0.01  # of a sweep's trial that drives its workers; it must be above 0
 _OUTCOME = "outcome.json"  # in the last checkpoint, beside model/
@@ -36,6 +37,7 @@ class Workers:
     use_gpu: bool
     cpus_each: float
     forecast_limit_s: float | None
+    on_own_ray: bool = False  # one that ends with its driver
 
 
 def choose_workers(config: TrainConfig) -> Workers:
@@ -64,7 +66,8 @@ def workers_on(nodes: list[float], use_gpu: bool, config: TrainConfig) -> Worker
     least, most = config.workers_range()
     limit = config.max_cpu_hours * 3600 if config.device == "auto" and not use_gpu else None
     # A worker keeps whole CPUs; on a GPU one is enough, since the rows are tokenised beforehand.
-    return Workers(least, most, use_gpu, 1.0 if use_gpu else _cpus_each(nodes, most), limit)
+    cpus_each = 1.0 if use_gpu else _cpus_each(nodes, most)
+    return Workers(least, most, use_gpu, cpus_each, limit, on_own_ray=is_own())
 
 
 def _cpus_each(nodes: list[float], workers: int) -> float:
@@ -148,7 +151,9 @@ def finetune(
     from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    trainer = TorchTrainer(
+    from raypipe.train.local_trainer import LocalTrainer
+
+    trainer = (LocalTrainer if workers.on_own_ray else TorchTrainer)(
         _worker,
         train_loop_config={"job": job, "train": train, "validation": validation, "is_trial": trial is not None},
         torch_config=TorchConfig(backend="nccl" if workers.use_gpu else "gloo"),
@@ -190,6 +195,9 @@ def _worker(config: dict[str, Any]) -> dict[str, Any] | RaypipeError:
     import ray.train
     from ray.train import Checkpoint
 
+    from raypipe.train.loop import fine_tune
+
+    logging.getLogger("ray.train").setLevel(logging.WARNING)  # it would log each report with its checkpoint's path
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     found = ray.train.get_checkpoint()

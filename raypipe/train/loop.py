@@ -4,8 +4,8 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -22,57 +22,12 @@ from transformers import (
 )
 
 from raypipe.core import calibration, intervals, metrics
-from raypipe.hub import Source
 from raypipe.runtime import say
-from raypipe.tokens import Secret
 from raypipe.train import attention, checkpoints, memory, modeling, tracking
 from raypipe.train.batching import TokenBatches
-from raypipe.train.devices import has_fast_bf16
-from raypipe.train.recipe import Recipe
+from raypipe.train.job import Job
 from raypipe.train.stepping import StepTrainer
-from raypipe.train.watching import Collapse, Evaluated, Forecast, Track, WithinEpoch
-
-
-@dataclass(frozen=True)
-class Job:
-    """All that a worker needs; picklable."""
-
-    model: Source
-    labels: list[str]
-    recipe: Recipe
-    seed: int
-    use_cpu: bool
-    precision: str  # auto | fp32 | bf16
-    threads: int  # CPU threads of this worker
-    forecast_limit_s: float | None  # stop where the first steps predict longer; None: never
-    early_stopping_patience: int | None
-    hf_token: Secret
-    wandb_key: Secret
-    run_name: str
-    tracked_config: Mapping[str, Any]
-    token_budget: int  # tokens of one batch of one worker, padding included
-    truncation: modeling.Truncation
-    balanced_classes: bool
-    checkpoint_minutes: float  # least time between checkpoints
-    attention: str  # auto | eager | fused
-    most_workers: int  # that the training may come to have
-    evaluations_per_epoch: int = 1
-    run_group: str | None = None  # of a sweep's trials
-
-    def uses_bf16(self) -> bool:
-        """Whether the device of this process multiplies in bfloat16."""
-        return self.precision == "bf16" or (self.precision == "auto" and has_fast_bf16(self.use_cpu))
-
-    def batches(self, lengths: np.ndarray, rank: int, world: int) -> TokenBatches:
-        """Those of a worker, for training rows of so many tokens  # (rows,). Raises ConfigError."""
-        epochs = math.ceil(self.recipe.epochs)
-        return TokenBatches(
-            lengths, self.recipe.batch_size, self.token_budget, self.seed, epochs, rank, world, self.most_workers
-        )
-
-    def evaluation_rows(self, longest: int) -> int:
-        """Rows of a batch of the evaluation, where the longest has so many tokens."""
-        return max(1, self.token_budget // max(1, longest))
+from raypipe.train.watching import Collapse, Evaluated, Track, WholeTime, WithinEpoch
 
 
 class Rows(torch.utils.data.Dataset):
@@ -125,7 +80,7 @@ def fine_tune(
     model, computes = _classifier(job, arguments.device, bf16, sample, warns=rank == 0)
     key, group = job.wandb_key.value, job.run_group
     held_out = _lengths(validation).sum() / _lengths(train).sum()
-    forecast = Forecast(job.forecast_limit_s, job.evaluations_per_epoch * held_out)
+    forecast = WholeTime(job.forecast_limit_s, job.evaluations_per_epoch * held_out)
     with tracking.tracked(folder, job.run_name, job.tracked_config, key, rank == 0, group) as tracker:
         trainer = StepTrainer(
             batches=batches,
@@ -192,7 +147,7 @@ def _callbacks(
     tracker: tracking.Tracker,
     batches: TokenBatches,
     best: checkpoints.Best,
-    forecast: Forecast,
+    forecast: WholeTime,
     report: checkpoints.Report | None,
     seconds_before: float,
     evaluated: Callable[[dict[str, Any]], None] | None,

@@ -1,9 +1,11 @@
 """Tokenizer and classifier from a name: a fresh head for training, the stored one for inference."""
 
 import atexit
+import contextlib
 import functools
 import shutil
 import tempfile
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -11,6 +13,7 @@ import pyarrow as pa
 from raypipe import hub, storage
 from raypipe.errors import ConfigError
 from raypipe.hub import Source
+from raypipe.runtime import say
 from raypipe.tokens import redact
 
 Truncation = Literal["head", "head_tail"]
@@ -121,12 +124,35 @@ def new_classifier(
     set_seed(seed)
     fresh = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, **NO_CODE)
     head = {k: v for k, v in fresh.state_dict().items() if not k.startswith(f"{fresh.base_model_prefix}.")}
-    model = AutoModelForSequenceClassification.from_pretrained(
-        name, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, use_safetensors=True, **where
-    )
+    with _without_report():
+        model, loading = AutoModelForSequenceClassification.from_pretrained(
+            name,
+            config=config,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            **where,
+        )
+    lacking = sorted(set(loading["missing_keys"]) - set(head))
+    if lacking:
+        say(f"warning: {source} lacks {len(lacking)} tensors of its encoder, {lacking[0]} first: they start at random")
     model.load_state_dict(head, strict=False)
     set_seed(seed)
     return model
+
+
+@contextlib.contextmanager
+def _without_report() -> Iterator[None]:
+    """Without transformers' report of a new head, which is what was asked for."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def load_classifier(source: Source, token: str | None) -> Any:

@@ -18,7 +18,8 @@ from torch.nn.functional import cross_entropy
 from transformers import EvalPrediction
 
 from raypipe.train import memory, modeling
-from raypipe.train.loop import Job, scores
+from raypipe.train.job import Job
+from raypipe.train.loop import scores
 
 WARM_BATCHES = 2  # before the clock runs: pages are touched and kernels chosen
 SMALL_TOKENS = 256  # of the first batch, which tells how large the others may be

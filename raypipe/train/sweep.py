@@ -22,7 +22,7 @@ from raypipe.errors import RaypipeError
 from raypipe.runtime import say
 from raypipe.train import finetune
 from raypipe.train.finetune import Workers
-from raypipe.train.loop import Job
+from raypipe.train.job import Job
 
 KEPT_SHARE = 3  # of the trials that reach a rung of ASHA, one in so many goes on
 SAVED_EVERY_S = "1"  # the experiment's state: a trial that ended later than the last one before a kill is run again

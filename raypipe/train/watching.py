@@ -89,7 +89,7 @@ class Evaluated(TrainerCallback):
         self._told(scores | {"step": state.global_step, "epoch": float(state.epoch), "finished": finished})
 
 
-class Forecast(TrainerCallback):
+class WholeTime(TrainerCallback):
     """Predicts a training from its first steps; stops one beyond the limit, on all workers alike.
 
     ``evaluated`` are the tokens evaluated in an epoch, as a share of those trained on; a forward pass is a third of

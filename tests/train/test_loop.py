@@ -18,6 +18,7 @@ from raypipe.hub import Source
 from raypipe.tokens import Secret
 from raypipe.train import loop, modeling
 from raypipe.train.batching import TokenBatches
+from raypipe.train.job import Job
 from raypipe.train.recipe import Recipe
 
 LABELS = sorted(TOPICS)
@@ -59,7 +60,7 @@ def job(model, **changes):
         "attention": "auto",
         "most_workers": 1,
     }
-    return loop.Job(**(values | changes))
+    return Job(**(values | changes))
 
 
 @pytest.fixture(autouse=True)

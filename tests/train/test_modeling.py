@@ -28,6 +28,20 @@ def test_two_class_task_drops_the_inherited_head(tiny_model):
     assert not torch.equal(new.classifier.weight, other.classifier.weight)
 
 
+def test_a_new_head_is_no_news_and_a_lacking_tensor_of_the_encoder_is(tiny_model, tmp_path, capfd):
+    from safetensors.torch import load_file, save_file
+
+    modeling.new_classifier(Source(tiny_model), ["a", "b", "c"], seed=1, token=None)
+    assert capfd.readouterr() == ("", "")
+    shutil.copytree(tiny_model, tmp_path / "lacking")
+    weights = load_file(tmp_path / "lacking/model.safetensors")
+    name = next(name for name in weights if "attention" in name)
+    del weights[name]
+    save_file(weights, tmp_path / "lacking/model.safetensors", metadata={"format": "pt"})
+    modeling.new_classifier(Source(str(tmp_path / "lacking")), ["a", "b", "c"], seed=1, token=None)
+    assert f"lacks 1 tensors of its encoder, {name} first" in capfd.readouterr().err
+
+
 def test_half_precision_checkpoints_train_in_float32(tiny_model, tmp_path):
     from transformers import AutoModelForSequenceClassification
 
