@@ -200,6 +200,8 @@ def _worker(config: dict[str, Any]) -> dict[str, Any] | RaypipeError:
     logging.getLogger("ray.train").setLevel(logging.WARNING)  # it would log each report with its checkpoint's path
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
+    if world == 1:
+        _leave_process_group()
     found = ray.train.get_checkpoint()
     with contextlib.ExitStack() as stack:
         resume = None if found is None else stack.enter_context(found.as_directory())
@@ -235,6 +237,19 @@ def _worker(config: dict[str, Any]) -> dict[str, Any] | RaypipeError:
             {"macro_f1": outcome["best_macro_f1"]}, checkpoint=Checkpoint.from_directory(folder) if rank == 0 else None
         )
     return outcome
+
+
+def _leave_process_group() -> None:
+    """A worker alone trains as a plain process does.
+
+    In a process group, were it of one, Accelerate wraps the model in DistributedDataParallel, which copies all
+    gradients at each step and keeps them twice in memory.
+    """
+    import torch
+
+    torch.distributed.destroy_process_group()
+    for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        os.environ.pop(name, None)
 
 
 def _report(folder: str) -> None:
