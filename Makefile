@@ -12,7 +12,8 @@ TORCH_PIN   := $(shell sed -n 's/^\(torch==[^+ ]*\).*/\1/p' constraints.txt)
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"raypipe needs Python 3.11 or newer, got {v[0]}.{v[1]}; try make PYTHON=python3.11")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"raypipe needs Python 3.11 or newer, got {v[0]}.{v[1]}; try make PYTHON=python3.11")'
+	@echo "installing into $(VENV): some minutes, 3 GB (more with CUDA)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH_PIN)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'

@@ -10,6 +10,7 @@ import importlib
 import io
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -42,8 +43,6 @@ COMMANDS = {
     ),
 }
 
-NOT_TOKENS = ("--token-pattern", "--allow-literal-token", "--no-allow-literal-token")  # flags that only sound like one
-
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -62,7 +61,10 @@ def main(argv: Sequence[str] | None = None, command: str | None = None) -> NoRet
 
             code = _run(command, words, answer)
         except KeyboardInterrupt:
-            print(f"raypipe {command}: interrupted", file=sys.stderr)
+            print(f"raypipe {command}: interrupted; --resume goes on where it can", file=sys.stderr)
+            code = 128 + signal.SIGINT
+        except BrokenPipeError:
+            print(f"raypipe {command}: nobody reads the output any more", file=sys.stderr)
             code = 1
         except Exception as error:
             known = _explained(error)
@@ -84,6 +86,9 @@ def _run(name: str, words: list[str], answer: IO[str]) -> int:
     else:
         result = verb(config)
         print(json.dumps(result.to_json()), file=answer)
+    for kind in ("report", "page"):
+        if str(path := result.outputs.get(kind, "")).endswith(".html"):
+            print(f"raypipe: to look at: {path}", file=sys.stderr)
     return 0
 
 
@@ -102,7 +107,7 @@ def parse(name: str, words: Sequence[str], help_to: IO[str] | None = None) -> An
     kind = getattr(configs, COMMANDS[name].config)
     default = defaults_of(kind, _value_of("--config", words), COMMANDS[name].table)
     # A usage error repeats words, and wraps them: so the parser sees a stand-in for each token.
-    shown, stand_ins = _with_stand_ins(words)
+    shown, stand_ins = _with_stand_ins(words, kind)
     tokens.remember(*stand_ins.values())
     captured = io.StringIO()
     try:
@@ -159,14 +164,16 @@ def _value_of(flag: str, words: Sequence[str]) -> str | None:
     return value
 
 
-def _with_stand_ins(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+def _with_stand_ins(words: Sequence[str], kind: type) -> tuple[list[str], dict[str, str]]:
     """The words with a stand-in for what follows a token's flag, however it is spelled, and what each stands for."""
     shown = list(words)
+    names = [f.name.replace("_", "-") for f in dataclasses.fields(kind) if not f.metadata.get("secret")]
+    harmless = {f"--{no}{name}" for name in names for no in ("", "no-")}  # --token-budget only sounds like a token
     stand_ins: dict[str, str] = {}
     for place, word in enumerate(words):
         flag, equals, value = word.partition("=")
         named = flag.startswith("--") and any(part in flag for part in ("token", "key", "acess", "access"))
-        if not (named or flag == "-ht") or flag in NOT_TOKENS:
+        if not (named or flag == "-ht") or flag.replace("_", "-") in harmless:
             continue
         where, secret = (place, value) if equals else (place + 1, words[place + 1] if place + 1 < len(words) else "")
         if secret and not secret.startswith(("-", "env:", "@")):
@@ -214,11 +221,11 @@ def _claimed_stdout() -> Any:
     try:
         yield answer
     finally:
-        answer.flush()
         sys.stderr.flush()
         os.dup2(answer.fileno(), 1)
         sys.stdout = kept
-        answer.close()
+        with contextlib.suppress(BrokenPipeError):  # whoever reads has seen enough
+            answer.close()
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ input_dir = {raw}
 input_filename = "docstrings.jsonl"
 subject = "package"
 similarity_threshold = 0.8
-min_class_rows = 120
+min_class_rows = {rare}
 reduce_majority_to = 0.4
 
 [train]
@@ -51,11 +51,12 @@ def demo(config: DemoConfig) -> StageResult:
         raise ConfigError(f"a complete demo exists: {mark}", "a new --output-dir", "--overwrite or --resume")
     rows = gather(folder / "raw" / "docstrings.jsonl", config.rows)
     say(f"{rows:,} docstrings of the installed packages are in {folder / 'raw'}")
-    settings = CONFIG.format(raw=json.dumps(str(folder / "raw")), model=json.dumps(model), epochs=config.epochs)
+    settings = CONFIG.format(
+        raw=json.dumps(str(folder / "raw")), model=json.dumps(model), epochs=config.epochs, rare=rows // 50
+    )
     storage.write_text(str(folder / "demo.toml"), settings)
     handed_on = {name: getattr(config, name) for name in HANDED_ON}
     result = run(RunConfig(config=str(folder / "demo.toml"), run_dir=str(folder / "run"), **handed_on))
-    say(f"the report: {result.outputs['page']}")
     return StageResult(
         "demo", config.hash(), result.status, result.outputs, result.counts, result.metrics, result.seconds
     )

@@ -143,7 +143,13 @@ def check_target(name: str | None, kind: Kind, token: str | None, output: str) -
     if name is None:
         return None
     if not is_repository(name):
-        return Target(storage.absolute(name), "folder")
+        place = storage.absolute(name)
+        if f"{place}/".startswith(f"{output}/"):
+            raise ConfigError(
+                f"the target {place} is the output itself, or in it", "another folder", "name another one"
+            )
+        storage.check_reachable(place)
+        return Target(place, "folder")
     if "@" in name:
         raise ConfigError(f"a push to {name}", "a repository without a revision")
     if f"{output}/".startswith(f"{storage.absolute(name)}/"):  # it would be a folder's name by the time of the push

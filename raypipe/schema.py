@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 
 ID, TEXT, LABEL, WEIGHT = "id", "text", "label", "weight"
+FORMATS = (".jsonl", ".jsonl.gz", ".csv", ".parquet")  # of input files, by their endings
 
 # Reasons in the order in which the stages can give them; each removed row carries exactly one.
 BAD_JSON = "bad_json"

@@ -92,7 +92,11 @@ def _from_folder(folder: str, most_bytes: int | None, shares: dict[str, float]) 
     for split in (TRAIN, TEST):
         path = storage.join(folder, f"{split}.csv")
         if not storage.exists(path):
-            raise DataError(f"no {split}.csv in {folder}", "train.csv and test.csv")
+            raise DataError(
+                f"no {split}.csv in {folder}",
+                "a folder with train.csv and test.csv",
+                "`raypipe prepare` makes one from raw files",
+            )
         try:
             frames[split], shares[split] = _read_csv(path, most_bytes)
         except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:

@@ -78,6 +78,19 @@ def check_reachable(*paths: str | None) -> None:
             )
 
 
+def check_place(folder: str) -> None:
+    """Refuse a local folder that cannot be made or written to. Raises ConfigError."""
+    if is_uri(folder):
+        return
+    there = folder
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    if not os.path.isdir(there):
+        raise ConfigError(f"{there} is not a folder", "a folder for the output", "another output path")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"no right to write in {there}", "a folder for the output", "another output path")
+
+
 def exists(path: str) -> bool:
     """Whether a file or folder is there."""
     fs, inner = filesystem(path)

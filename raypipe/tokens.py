@@ -8,7 +8,7 @@ from pathlib import Path
 from raypipe.errors import ConfigError
 
 _KNOWN: set[str] = set()  # every secret that this process has seen, for redact()
-_TOKEN_SHAPES = re.compile(r"\bhf_[A-Za-z0-9]{8,}|\bwandb_v1_\w{16,}")
+_TOKEN_SHAPES = re.compile(r"\bhf_[A-Za-z0-9]{8,}|hf_[A-Za-z0-9]{30,}|\bwandb_v1_\w{16,}")
 # A classic W&B key has the shape of a commit; what tells them apart is the name before or after it.
 _HEX_KEY = re.compile(r"(?i)((?:wandb|key)\w*\W{1,5})[0-9a-f]{40}\b|\b[0-9a-f]{40}\b(?=.{0,20}?(?:wandb|key))")
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import zipfile
@@ -104,6 +105,27 @@ def test_classic_commands_verbatim(tmp_path, tiny_model):
     made = [p for p in tmp_path.rglob("*") if p.is_file() and "hf/" not in str(p)]
     leaks = [p for p in made if TOKEN.encode() in p.read_bytes()]
     assert not leaks and TOKEN not in prepare.stderr + train.stderr + train.stdout
+
+
+def test_an_interrupted_command_ends_with_130_and_one_line(tmp_path):
+    os.mkfifo(tmp_path / "flags.toml")
+    command = [sys.executable, "-m", "raypipe.cli", "predict", "--config", "flags.toml", "--model", "any"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=tmp_path, text=True, **pipes) as process:
+        with open(tmp_path / "flags.toml", "w"):  # opens once the command reads, and the command waits for its end
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 130
+        assert process.communicate() == ("", "raypipe predict: interrupted; --resume goes on where it can\n")
+
+
+def test_a_reader_that_goes_away_is_no_traceback(tmp_path):
+    write_jsonl(tmp_path / "in" / "raw.jsonl", sentences(40))
+    command = [sys.executable, "-m", "raypipe.cli", "prepare", "-i", "in", "-f", "raw.jsonl", "-o", "out/x.jsonl"]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([*command, "--dry-run"], cwd=tmp_path, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert done.returncode == 0 and "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
 
 
 def test_errors_have_one_message_and_exit_code_2(tmp_path):

@@ -1,13 +1,15 @@
 """Refusals at the door, the configuration's hash, and TOML under flags."""
 
+import contextlib
 import dataclasses
 import json
+import typing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from raypipe import toml
+from raypipe import config, toml
 from raypipe.cli import COMMANDS, parse
 from raypipe.config import (
     RUN_CONTROL,
@@ -265,7 +267,7 @@ def test_the_fields_that_the_hash_ignores_are_those_of_where_and_how() -> None:
     common = {field.name for field in dataclasses.fields(CommonConfig)}
     where = {"output_filename", "output_dir", "output_classify_file", "output", "run_dir", "target_hf_dataset"}
     push = {"hf_model_name", "wandb_output", "yes_publish"}
-    keeping = {"checkpoint_minutes", "max_failures", "max_concurrent"}
+    keeping = {"checkpoint_minutes", "max_failures", "max_concurrent", "max_cpu_hours"}
     estimates = {"dry_run", "price_per_gpu_hour", "assume_gpu"}
     assert (common - {"seed"}) | where | push | {"block_rows", "explore_max_pairs"} | keeping | estimates == RUN_CONTROL
 
@@ -481,3 +483,46 @@ def test_each_command_reads_the_table_of_its_name_and_no_other(tmp_path: Path, c
     path = write(tmp_path, tables)
     assert parse(command, [*flags, "--config", path]).seed == list(toml.TABLES).index(command)
     assert parse(command, [*flags, "--config", path, "--seed", "77"]).seed == 77
+
+
+def written(field: dataclasses.Field, kind: type[CommonConfig]) -> list[str]:
+    """A flag and a value for it, as a command line has them."""
+    annotation, flag = typing.get_type_hints(kind)[field.name], f"--{field.name.replace('_', '-')}"
+    if annotation is bool:
+        return [f"--no-{flag[2:]}" if field.default else flag]
+    several = [part for part in typing.get_args(annotation) if typing.get_origin(part) is tuple]
+    if typing.get_origin(annotation) is tuple or several:
+        inner = typing.get_args(several[0] if several else annotation)
+        kinds = inner[:1] if Ellipsis in inner else inner
+    else:
+        kinds = ([part for part in typing.get_args(annotation) if part is not type(None)] or [annotation])[:1]
+    known = {str: "env:HOME" if field.metadata.get("secret") else "a", int: "8192", float: "0.5"}
+    return [
+        flag,
+        *(known.get(part) or str(typing.get_args(part)[0] if typing.get_args(part) else part) for part in kinds),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (command, field.name)
+        for command, told in COMMANDS.items()
+        for field in dataclasses.fields(getattr(config, told.config))
+        if field.name != "config"
+    ],
+)
+def test_every_flag_can_be_written(command: str, name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """--token-budget once was taken for a secret. What a value may be is for ``validate`` to say."""
+    kind = getattr(config, COMMANDS[command].config)
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    needed = [
+        word
+        for f in fields.values()
+        if f.default is dataclasses.MISSING and f.name != name
+        for word in written(f, kind)
+    ]
+    with contextlib.suppress(ConfigError):
+        made = parse(command, [*needed, *written(fields[name], kind)])
+        assert getattr(made, name) != fields[name].default or name in ("precision", "device")
+    assert capfd.readouterr() == ("", "")

@@ -294,3 +294,12 @@ def test_a_running_stage_forecasts_itself_from_its_first_tenth(monkeypatch):
     assert running.predicted_s == pytest.approx(7 + 99 * 2) and running.took_s == pytest.approx(305)
     assert short.predicted_s is None
     assert forecast.compared({"a": running, "b": short}) == {"a": {"predicted": 205.0, "took": 305.0}}
+
+
+def test_the_first_rows_alone_refuse_nothing_that_the_whole_allows(tmp_path):
+    """The few rows that warm the compiled functions are all Chinese; the file is not."""
+    rows = [{"text": f"这是第{n}行中文文本", "label": "ab"[n % 2]} for n in range(64)] + sentences(400)
+    write_jsonl(tmp_path / "in" / "raw.jsonl", rows)
+    config = {"input_dir": str(tmp_path / "in"), "input_filename": "raw.jsonl", "token_pattern": r"\w+"}
+    dry = pipeline.prepare(PrepareConfig(**config, output_filename=str(tmp_path / "out" / "set.jsonl"), dry_run=True))
+    assert dry.counts["rows_in"] == 464

@@ -10,7 +10,17 @@ import pytest
 from conftest import plain_scores, read_jsonl, sentences, write_jsonl
 from wandb_log import read_records
 
-from raypipe import ConfigError, DataError, EvaluateConfig, PredictConfig, RunConfig, TrainConfig, pipeline
+from raypipe import (
+    ConfigError,
+    DataError,
+    EvaluateConfig,
+    PredictConfig,
+    RunConfig,
+    SweepConfig,
+    TrainConfig,
+    pipeline,
+    storage,
+)
 
 MARK = "zebrafishmark"  # a word of the texts that must not leave the places where texts belong
 
@@ -157,6 +167,40 @@ def test_a_second_run_is_refused_and_resume_skips(whole_run):
         pipeline.run(RunConfig(**again))
     resumed = pipeline.run(RunConfig(**again, resume=True))
     assert resumed.status == "skipped" and resumed.metrics == first.metrics
+
+
+def test_a_second_training_into_a_folder_at_work_is_refused_and_loses_nothing(local_ray, tiny_model, tmp_path):
+    rows = sentences(60)
+    where = {"output_dir": str(tmp_path / "run"), "model_for_training_finetune": tiny_model, "device": "cpu"}
+    config = TrainConfig(input_hf_dataset=dataset(tmp_path / "set", rows[:50], rows[50:]), **where)
+    checkpoint = tmp_path / "run" / ".ray" / "ray" / "checkpoint_1"
+    checkpoint.mkdir(parents=True)
+    for verb in (lambda: pipeline.train(config), lambda: pipeline.sweep(sweep_of(config))):
+        with storage.locked(str(tmp_path / "run" / ".ray")), pytest.raises(ConfigError, match="another run is at work"):
+            verb()
+        assert checkpoint.is_dir()
+
+
+def sweep_of(config: TrainConfig) -> SweepConfig:
+    kept = ("input_hf_dataset", "output_dir", "model_for_training_finetune", "device")
+    return SweepConfig(**{name: getattr(config, name) for name in kept}, learning_rates=(1e-3, 1e-4))
+
+
+def test_another_base_model_under_the_same_name_is_not_resumed(whole_run):
+    folder, _ = whole_run
+    record = folder / "train/run.json"
+    before = record.read_text()
+    run = json.loads(before)
+    flags = run["config"] | {"resume": True}
+    again = TrainConfig(**{name: tuple(value) if isinstance(value, list) else value for name, value in flags.items()})
+    assert pipeline.train(again).status == "skipped"
+    run["model"]["fingerprint"] = "of other files"
+    record.write_text(json.dumps(run))
+    try:
+        with pytest.raises(ConfigError, match="changed data or base model"):
+            pipeline.train(again)
+    finally:
+        record.write_text(before)
 
 
 def test_its_config_toml_repeats_a_run(whole_run, tmp_path):

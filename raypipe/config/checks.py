@@ -26,7 +26,8 @@ def one_source(dataset: str | None, folder: str | None, filename: str | None) ->
 def fraction(value: float, flag: str, one_allowed: bool = False) -> None:
     """Raise ConfigError unless 0 < value < 1, or = 1 where that is allowed."""
     high = "<= 1" if one_allowed else "< 1"
-    require(0 < value < 1 or (one_allowed and value == 1), f"{flag} {value}", f"a number > 0 and {high}")
+    remedy = f"did you mean {value / 100:g}?" if 10 <= value < 100 else ""
+    require(0 < value < 1 or (one_allowed and value == 1), f"{flag} {value}", f"a number > 0 and {high}", remedy)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ from typing import Literal
 from raypipe.config.checks import fraction, one_source, require
 from raypipe.config.common import CommonConfig, HfToken, secret
 from raypipe.config.estimate import EstimatedConfig
+from raypipe.schema import FORMATS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,4 +106,4 @@ class PredictConfig(ScoringConfig):
 
     def _is_folder(self, output: str) -> bool:
         """Whether the name can be meant as a folder; standard input has no names for the files in one."""
-        return self.input != "-" and not output.endswith((".json", ".csv", ".parquet", ".gz"))
+        return self.input != "-" and not output.endswith((".json", *FORMATS))

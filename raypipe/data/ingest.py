@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -15,17 +16,20 @@ from raypipe import storage
 from raypipe.config import nearest
 from raypipe.core import text as core_text
 from raypipe.data.reading import read_piece
-from raypipe.data.records import FORMATS, Record
+from raypipe.data.records import Record
 from raypipe.errors import DataError
+from raypipe.schema import FORMATS
 
 PIECE_BYTES = 16 << 20  # a JSONL file is read in pieces of this size, one task each
 BLOCK_CHARACTERS = 16 << 20  # characters of text after which a block ends, however few its rows
 LINE_BITS = 40  # order = file number << LINE_BITS | line
+COLUMN_FLAGS = ("--text", "--subject")  # which name the two columns; in prepare, that is
 _MOST_PIECES = 256  # small files that one task reads
 _CHECKSUM_TASKS = 256
 _A_NAME = re.compile(r"(?=.{1,40}$)\S+(?: \S+){0,2}")  # what can be a column's name; a file without a header has texts
 _NO_NAMES = {"", ".", ".."}  # parts of a path that lead out of a folder; an object store has keys with them
 PEEKED_ROWS = 200  # records looked at on the driver, to refuse a wrong column before work starts
+PEEKED_IN_VAIN = 50_000  # looked at before a column that no record has is refused: a log may begin without labels
 
 SCHEMA = pa.schema(
     [
@@ -47,10 +51,11 @@ def find(folder: str, pattern: str) -> list[str]:
     """The input files, relative to the folder, by code point. Raises DataError where none fits."""
     files = storage.match(folder, pattern)
     if not files:
+        if not storage.is_uri(folder) and not os.path.isdir(folder):
+            kind = "is a file" if os.path.exists(folder) else "does not exist"
+            raise DataError(f"{folder} {kind}", "the folder that holds the input files", "check its name")
         raise DataError(
-            f"no file {pattern!r} under {folder}",
-            f"at least one {', '.join(FORMATS)} file",
-            "check --input-dir and --input-filename",
+            f"no file {pattern!r} under {folder}", f"at least one {', '.join(FORMATS)} file", "check its name"
         )
     for name in files:
         if not _NO_NAMES.isdisjoint(name.split("/")):  # predict would write beside its output folder
@@ -69,13 +74,14 @@ def ingest(
     label_column: str | None,
     block_rows: int,
     kept_at: Callable[[str, str], str] | None = None,
+    flags: tuple[str, str] = COLUMN_FLAGS,
 ) -> "ray.data.Dataset":
     """Rows of all files as a materialised Ray dataset with the columns of SCHEMA, in file order.
 
     With ``kept_at`` (name and ending to a path; see ``tasks.Work.place``) each piece is also kept as a file, and read
     from it where it is there. Raises DataError where the first records have no such column.
     """
-    peek(folder, files, text_column, label_column)
+    peek(folder, files, text_column, label_column, flags)
     pieces = [piece for number, name in enumerate(files) for piece in _pieces(storage.join(folder, name), number)]
     tasks = [
         {"pieces": group, "kept_at": kept_at(f"ingest/{number:05d}", "arrow") if kept_at else ""}
@@ -119,34 +125,41 @@ def checksums(folder: str, files: list[str]) -> dict[str, str]:
     return dict(zip(files, itertools.chain(*sums), strict=True))
 
 
-def peek(folder: str, files: list[str], text_column: str, label_column: str | None) -> None:
-    """Look at the first records for the columns that were asked for. Raises DataError."""
+def peek(
+    folder: str,
+    files: list[str],
+    text_column: str,
+    label_column: str | None,
+    flags: tuple[str, str] = COLUMN_FLAGS,
+) -> None:
+    """Look at the first records for the columns that ``flags`` asked for. Raises DataError."""
     seen: dict[str, None] = {}
+    wanted = {c for c in (text_column, label_column) if c is not None}
     rows = 0
-    for name in files:
-        piece = {"path": storage.join(folder, name), "start": 0, "end": -1, "line": 1}
-        for record in read_piece(piece, text_column, label_column, PEEKED_ROWS):
-            rows += 1
-            seen.update(dict.fromkeys(record.columns))
-            if rows >= PEEKED_ROWS:
-                break
-        wanted = [c for c in (text_column, label_column) if c is not None]
-        if rows and all(c in seen for c in wanted):
+    for record in itertools.islice(_records(folder, files, text_column, label_column), PEEKED_IN_VAIN):
+        rows += 1
+        seen.update(dict.fromkeys(record.columns))
+        if wanted <= seen.keys():
             return
-        if rows >= PEEKED_ROWS:
-            break
     if not rows:
         raise DataError(f"no rows in {', '.join(files[:3])}", "at least one record")
     if not seen:
         return  # nothing but bad lines: the ledger counts them and --max-bad-fraction decides
-    for column in (text_column, label_column):
+    for column, flag in zip((text_column, label_column), flags, strict=True):
         if column is not None and column not in seen:
             names = ", ".join(repr(name) if _A_NAME.fullmatch(name) else "a long name" for name in list(seen)[:12])
             raise DataError(
                 f"no column {column!r} in {files[0]}, which has {names}",
-                "the columns of --text and --subject",
-                nearest(column, seen),
+                f"the column of {flag}",
+                nearest(column, seen) or f"{flag} COLUMN",
             )
+
+
+def _records(folder: str, files: list[str], text_column: str, label_column: str | None) -> Iterator[Record]:
+    """The records at the beginning of each file."""
+    for name in files:
+        piece = {"path": storage.join(folder, name), "start": 0, "end": PIECE_BYTES, "line": 1}
+        yield from read_piece(piece, text_column, label_column, PEEKED_ROWS)
 
 
 def _pieces(path: str, number: int) -> list[dict[str, Any]]:

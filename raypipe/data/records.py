@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from raypipe import schema
 from raypipe.errors import DataError
 
-FORMATS = (".jsonl", ".jsonl.gz", ".csv", ".parquet")
 START_BYTES = 64  # of a file, enough to see that it is no UTF-8 text
 _OTHER_BYTES = {b"\x1f\x8b": "gzip", b"PAR1\x15": "Parquet", b"PK\3\4": "a zip archive"}
 _END_OF_FILE = "\0end of file"  # a line after the last one, to see whether a quoted field swallows it
@@ -43,7 +42,9 @@ def refuse_other_bytes(start: bytes, name: str) -> None:
         raise DataError(f"{name} is UTF-16 or UTF-32", "UTF-8", f"iconv -f UTF-16 -t UTF-8 {name}")
     for mark, kind in _OTHER_BYTES.items():
         if start.startswith(mark):
-            raise DataError(f"{name} holds {kind}", "UTF-8 text", f"one of the endings {', '.join(FORMATS)} that fits")
+            raise DataError(
+                f"{name} holds {kind}", "UTF-8 text", f"one of the endings {', '.join(schema.FORMATS)} that fits"
+            )
 
 
 def refuse_twice(columns: Sequence[str], name: str, *wanted: str | None) -> None:

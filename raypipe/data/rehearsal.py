@@ -4,6 +4,7 @@ What runs is what the tasks of prepare run: the same functions on the same kinds
 task packs them. So the figures are of this machine, and of these texts.
 """
 
+import contextlib
 import dataclasses
 import functools
 import io
@@ -24,6 +25,7 @@ from raypipe.data import balance, dedup, ingest, labels, lengths, previous, vect
 from raypipe.data.records import Record
 from raypipe.data.sample import Sample
 from raypipe.data.table import Table, digest
+from raypipe.errors import RaypipeError
 
 WARM_ROWS = 64  # go through the compiled functions first, so that loading them is not timed
 
@@ -63,7 +65,8 @@ def rehearse(
     usable = (numbered for numbered in sample.records if not numbered[1].reason)
     if warm := list(itertools.islice(usable, WARM_ROWS)):
         timed = _Timed(0.0)
-        _stages(*_read(warm, files, config, timed), config, timed)
+        with contextlib.suppress(RaypipeError):  # what these few rows alone are refused for says nothing of the whole
+            _stages(*_read(warm, files, config, timed), config, timed)
     timed = _Timed(sample.seconds)
     table, blocks = _read(sample.records, files, config, timed)
     check(table)

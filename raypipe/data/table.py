@@ -140,6 +140,13 @@ class Table:
     def extra_columns_without(self, *used: str) -> list[str]:
         return [c.encode(errors="replace").decode() for c in self.columns if c not in used]
 
+    def files_without_rows(self) -> list[str]:
+        """Input files of which no row was usable, in order; those without any record too."""
+        usable = np.ones(len(schema.REASONS) + 1, bool)
+        usable[[_REASON_CODE[reason] for reason in schema.UNUSABLE]] = False
+        filled = np.unique(self.order[usable[self.reason]] >> LINE_BITS)
+        return [name for number, name in enumerate(self.files) if number not in set(filled.tolist())]
+
     def reasons(self) -> dict[str, int]:
         """How many rows left for each reason that occurred, in the order of the stages."""
         counts = np.bincount(self.reason[self.reason != _STAYS], minlength=len(schema.REASONS))

@@ -28,12 +28,12 @@ class Actors:
     tokenisers: int  # tasks of one thread that feed the pool
 
 
-def check_device(config: ScoringConfig) -> bool:
-    """Whether GPUs score, after waiting for them.
+def check_device(config: ScoringConfig, waits: bool = True) -> bool:
+    """Whether GPUs score, after waiting for them as long as the configuration says.
 
     Raises ConfigError for ``cuda`` without a GPU, and for a precision that the device does not have.
     """
-    use_gpu = config.device != "cpu" and wait_for({"GPU": 1}, config.wait_for_resources)
+    use_gpu = config.device != "cpu" and wait_for({"GPU": 1}, config.wait_for_resources if waits else 0.0)
     if config.device == "cuda" and not use_gpu:
         raise ConfigError("--device cuda without a GPU", "at least one", "--device auto or cpu")
     wanted = config.scoring_precision()

@@ -78,7 +78,8 @@ def _read(config: AuditConfig, token: str | None, out: _Outputs) -> _Rows:
     if config.input_hf_dataset is None:
         from raypipe.pipeline.rows import inputs, of_files, require_rows
 
-        folder, files = inputs(str(config.input_dir), str(config.filename), *out.paths().values())
+        columns = config.text, config.subject_column
+        folder, files = inputs(str(config.input_dir), str(config.filename), *columns, *out.paths().values())
         found = of_files(folder, files, config.text, config.subject_column, READ_ROWS)
         require_rows(found)
         frame = found.table().to_pandas().assign(split="")

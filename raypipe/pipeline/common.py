@@ -60,8 +60,10 @@ def finished_output(mark: str, config: CommonConfig, outputs: list[str]) -> dict
 
     An output that is gone is work to do.
 
-    Raises ConfigError where a complete output stands in the way, or was made with another configuration.
+    Raises ConfigError where a complete output stands in the way or was made with another configuration, or none can
+    be written there.
     """
+    storage.check_place(storage.parent(mark))
     if not storage.exists(mark) or config.overwrite:
         return None
     if not config.resume:
@@ -78,10 +80,10 @@ def finished_output(mark: str, config: CommonConfig, outputs: list[str]) -> dict
     return finished if all(storage.exists(output) for output in outputs) else None
 
 
-def open_unfinished(place: str, plan: dict[str, Any], resume: bool, output: str) -> None:
-    """A folder for work in progress on ``plan``; empty but for --resume.
+def open_unfinished(place: str, plan: dict[str, Any], resume: bool, output: str) -> bool:
+    """A folder for work in progress on ``plan``, which the caller has locked; empty but for --resume.
 
-    Raises ConfigError where --resume finds there the work of another plan.
+    Returns whether it holds work to go on with. Raises ConfigError where --resume finds there that of another plan.
     """
     path = storage.join(place, "plan.json")
     if resume and storage.exists(path):
@@ -91,9 +93,12 @@ def open_unfinished(place: str, plan: dict[str, Any], resume: bool, output: str)
                 "the same flags and data",
                 "run without --resume to begin anew",
             )
-        return
-    storage.remove(place)
+        return True
+    for name in storage.names_in(place):
+        if name != storage.LOCK:
+            storage.remove(storage.join(place, name))
     storage.write_text(path, json.dumps(plan))
+    return False
 
 
 def write_json(path: str, value: Any) -> None:

@@ -61,7 +61,12 @@ def _notices(table: Any, classes: dict[str, dict[str, int]], facts: dict[str, An
     gone = [name for name, c in classes.items() if c[TRAIN] + c[TEST] == 0]
     corrections = table.corrections or {}
     lists = sum("multi-label" in detail for detail in table.ingest_details)
+    rows = sum(c[TRAIN] + c[TEST] for c in classes.values())
+    empty = table.files_without_rows()
     notices = {
+        f"warning: {len(single):,} of {rows:,} kept rows are the only one of their class; is {config.subject!r} the "
+        "column of a label? (--subject)": len(single) > rows / 2,
+        f"{len(empty)} input file(s) without a usable row: {', '.join(empty[:10])}": empty,
         "more than a tenth of the letters belong to scripts without spaces, so --analyzer auto took "
         + facts["analyzer"]: config.analyzer == "auto" and not facts["analyzer"].startswith("word"),
         f"{len(single)} class(es) with one row, which is in train: {', '.join(single[:10])}": single,

@@ -4,7 +4,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from raypipe import hub, provenance, storage
+from raypipe import hub, provenance, splits, storage
 from raypipe.config import EvaluateConfig, ScoringConfig
 from raypipe.errors import ConfigError
 from raypipe.forecast import Forecast, compared
@@ -36,19 +36,20 @@ def evaluate(config: EvaluateConfig) -> StageResult:
         from raypipe.pipeline import dry_run
 
         return dry_run.answer("evaluate", dry_run.estimate_evaluate(config), config, clock.total())
+    from raypipe.evaluate import actors
+
+    loaded, local = _local(config, out, token)
     with session(config):
         require_shared(out.folder, config.input_dir)
         if finished is None:
-            check_device(config)
+            actors.check_device(config)
         model = resolve_classifier(config.model, token)
         require_shared(model.name if model.is_folder else None)
         if config.input_hf_dataset is not None:
-            from raypipe import splits
-
-            loaded = splits.load(config.input_hf_dataset, config.text, config.subject_column, token)
+            loaded = loaded or splits.load(config.input_hf_dataset, config.text, config.subject_column, token)
             rows = of_splits(loaded, config.eval_batch_size)
         else:
-            folder, files = inputs(str(config.input_dir), str(config.filename), out.predictions_path)
+            folder, files = local
             rows = of_files(folder, files, config.text, config.subject_column, config.eval_batch_size)
             require_rows(rows)
         earlier = _earlier(config.compare_with, rows)
@@ -65,11 +66,17 @@ def evaluate(config: EvaluateConfig) -> StageResult:
     return StageResult("evaluate", config.hash(), status, out.paths(), metrics["counts"], flat(metrics), clock.total())
 
 
-def check_device(config: ScoringConfig) -> bool:
-    """Whether GPUs score; refused at the door where they cannot as asked. Raises ConfigError."""
-    from raypipe.evaluate import actors
-
-    return actors.check_device(config)
+def _local(config: EvaluateConfig, out: "Outputs", token: str | None) -> tuple[splits.Splits | None, Any]:
+    """What is on this machine, looked at before Ray starts: the dataset, or folder and names of the input files."""
+    if not hub.is_repository(config.model):
+        resolve_classifier(config.model, token)
+    if config.input_hf_dataset is None:
+        return None, inputs(
+            str(config.input_dir), str(config.filename), config.text, config.subject_column, out.predictions_path
+        )
+    if hub.is_repository(config.input_hf_dataset):
+        return None, None
+    return splits.load(config.input_hf_dataset, config.text, config.subject_column, token), None
 
 
 def resolve_classifier(name: str, token: str | None) -> Source:
@@ -186,13 +193,13 @@ def make_scorer(
 ) -> "tuple[Scorer, Precision]":
     """What scores these blocks, and in which precision: the one that ``work`` holds, if a killed run chose it there.
 
-    Raises ConfigError where the device cannot do as asked.
+    The command has waited for GPUs before. Raises ConfigError where the device cannot do as asked.
     """
     from raypipe.evaluate.actors import check_device, choose_actors
     from raypipe.evaluate.precision import Precision, choose
     from raypipe.evaluate.scoring import Scorer
 
-    actors = choose_actors(check_device(config), sum(block.rows for block in blocks))
+    actors = choose_actors(check_device(config, waits=False), sum(block.rows for block in blocks))
     place = None if work is None else storage.join(work, f"{'gpu' if actors.use_gpu else 'cpu'}.json")
     if place is not None and storage.exists(place):
         precision = Precision(**json.loads(storage.read_text(place)))

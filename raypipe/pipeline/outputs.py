@@ -12,6 +12,7 @@ from raypipe.errors import ConfigError
 from raypipe.evaluate.blocks import Block
 from raypipe.pipeline.common import finished_output, write_json
 from raypipe.pipeline.rows import Rows
+from raypipe.schema import FORMATS
 
 SUMMARY = "predict_summary.json"  # in a folder of predictions; PATH_summary.json beside a PATH.jsonl
 
@@ -43,8 +44,6 @@ class Places:
 
     def assign(self, files: list[str]) -> None:
         """Choose an output for each input file. Raises ConfigError where two of them would have the same."""
-        from raypipe.data.records import FORMATS
-
         if not self.is_folder:
             self._names = dict.fromkeys(files, self.path)
             return

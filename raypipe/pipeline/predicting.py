@@ -11,7 +11,7 @@ from raypipe.config import PredictConfig
 from raypipe.errors import ConfigError, DataError
 from raypipe.hub import Source
 from raypipe.pipeline.common import Clock, hf_token, write_json
-from raypipe.pipeline.evaluating import check_device, make_scorer, resolve_classifier
+from raypipe.pipeline.evaluating import make_scorer, resolve_classifier
 from raypipe.pipeline.kept import kept_work
 from raypipe.pipeline.outputs import Finished, Places, Writer
 from raypipe.pipeline.rows import inputs, of_files, require_rows
@@ -26,6 +26,8 @@ def predict(config: PredictConfig, rows_to: IO[str] | None = None) -> StageResul
 
     Raises ConfigError or DataError before anything is written.
     """
+    from raypipe.evaluate import actors
+
     config.validate()
     token = hf_token(config)
     clock = Clock()
@@ -33,11 +35,13 @@ def predict(config: PredictConfig, rows_to: IO[str] | None = None) -> StageResul
         folder, pattern = _source(config.input, scratch)
         places = Places(config.output)
         places.finished(config)
+        folder, files = inputs(folder, pattern, config.text, None, *places.made())
+        places.assign(files)
+        if not hub.is_repository(config.model):
+            resolve_classifier(config.model, token)
         with session(config):
             require_shared(places.folder, "of standard input" if config.input == "-" else folder)
-            folder, files = inputs(folder, pattern, *places.made())
-            places.assign(files)
-            check_device(config)
+            actors.check_device(config)
             model = resolve_classifier(config.model, token)
             require_shared(model.name if model.is_folder else None)
             if places.folder is None:

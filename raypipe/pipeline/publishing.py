@@ -15,10 +15,6 @@ def at_the_door(config: PrepareConfig, dataset: str, token: str | None) -> hub.T
     target = hub.check_target(config.target_hf_dataset, "dataset", token, dataset)
     if target is None:
         return None
-    if target.state == "folder" and target.name.rstrip("/") == dataset:
-        raise ConfigError(f"the target {target.name} is the output itself", "another folder", "leave -thf out")
-    if target.state == "folder":
-        storage.check_reachable(target.name)
     if target.state == "public" and not config.yes_publish:
         say(f"{target.name} is public: a row that looks like it holds private data will need --yes-publish")
     return target

@@ -69,6 +69,9 @@ def of_splits(splits: Splits, block_rows: int) -> Rows:
     return Rows(blocks, f"test of {splits.source}", notices, splits, splits.fingerprint(), {}, weights=weight)
 
 
+COLUMN_FLAGS = ("--text", "--subject-column")
+
+
 def of_files(
     folder: str, files: list[str], text: str, label: str | None, block_rows: int, by_file: bool = False
 ) -> Rows:
@@ -80,7 +83,7 @@ def of_files(
 
     from raypipe.data import ingest
 
-    read = ingest.ingest(folder, files, text, label, block_rows).to_arrow_refs()
+    read = ingest.ingest(folder, files, text, label, block_rows, flags=COLUMN_FLAGS).to_arrow_refs()
     digests = ray.get([ray.remote(num_cpus=0.25)(_digest).remote(block) for block in read])
     found: dict[str, dict[str, Any]] = {name: {"rows_in": 0, "rows": 0, "removed": {}} for name in files}
     for digest in digests:
@@ -112,8 +115,12 @@ def of_files(
 def require_rows(rows: Rows) -> None:
     """Refuse files without a usable row. Raises DataError."""
     if not rows.count:
-        total = sum(rows.removed.values())
-        raise DataError(f"none of the {total} rows can be used", "rows with the text and label columns")
+        counts = ", ".join(f"{n:,} {reason}" for reason, n in rows.removed.items())
+        raise DataError(
+            f"none of the {sum(rows.removed.values()):,} rows can be used ({counts})",
+            'rows such as {"text": "..."}, with a label where they are to be judged',
+            "check the format of the file by its ending, and --text",
+        )
 
 
 def _digest(table: pa.Table) -> dict[str, Any]:
@@ -183,10 +190,10 @@ def _usable(table: pa.Table, files: list[str], spans: list[tuple[int, int]]) -> 
     return parts[0] if len(parts) == 1 else parts
 
 
-def inputs(folder: str, pattern: str, *made: str) -> tuple[str, list[str]]:
+def inputs(folder: str, pattern: str, text: str, label: str | None, *made: str) -> tuple[str, list[str]]:
     """The absolute folder and the files under it that fit the pattern; ``made`` are outputs, which none may be.
 
-    Raises DataError where no file fits, ConfigError where an output would replace one.
+    Raises DataError where no file fits or has such columns, ConfigError where an output would replace one.
     """
     from raypipe.data import ingest
     from raypipe.errors import ConfigError
@@ -197,4 +204,5 @@ def inputs(folder: str, pattern: str, *made: str) -> tuple[str, list[str]]:
         for place in made:
             if path == place or path.startswith(f"{place}/"):
                 raise ConfigError(f"the output {place} holds or is one of the input files", "another place for it")
+    ingest.peek(folder, files, text, label, COLUMN_FLAGS)
     return folder, files

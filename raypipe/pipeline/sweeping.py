@@ -62,7 +62,8 @@ class _Sweep:
         data = self._data()
         splits.check_trainable(data)
         recipes = {name: fitting.recipe_of(self.config, base, self.token)[0] for name, base in bases.items()}
-        return self._result(self._tried(workers, bases, recipes, data, self._plan(bases, data)), "done")
+        with storage.locked(self.experiment):
+            return self._result(self._tried(workers, bases, recipes, data, self._plan(bases, data)), "done")
 
     def _data(self) -> splits.Splits:
         config = self.config

@@ -14,6 +14,7 @@ class Base(NamedTuple):
     """The model that a training starts from."""
 
     source: Source
+    fingerprint: str  # of its files
     parameters: int
     license: str | None  # as its card names it
 
@@ -39,6 +40,7 @@ def record(
         "model": {
             "name": base.source.name,
             "commit": base.source.revision,
+            "fingerprint": base.fingerprint,
             "parameters": base.parameters,
             "license": base.license,
         },
@@ -82,7 +84,7 @@ def record(
 
 
 def _forecasts(outcome: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """What the first steps predicted of the loop, beside what it took; nothing of a short or resumed training."""
+    """What the first steps predicted of the loop, beside what it took; nothing of a short training."""
     if outcome.get("predicted_s") is None:
         return {}
     return {"train": {"predicted": round(outcome["predicted_s"], 3), "took": outcome["seconds"]}}

@@ -1,5 +1,6 @@
 """train: fine-tune a model, evaluate it on the test split, push it when asked."""
 
+import contextlib
 import dataclasses
 import os
 from typing import Any
@@ -38,8 +39,9 @@ def train(config: TrainConfig) -> StageResult:
         from raypipe.pipeline import dry_run
 
         return dry_run.answer("train", dry_run.estimate_train(config), config, run.clock.total())
-    with session(config):
-        return run.go()
+    run.look_at_local()
+    with session(config), contextlib.ExitStack() as locks:
+        return run.go(locks)
 
 
 class _Run:
@@ -50,6 +52,8 @@ class _Run:
         self.clock = Clock()
         self.checkpoints = storage.join(folder, ".ray")  # Ray Train's own storage, where all machines see it
         self.is_new = True  # the folder is not there yet
+        self.goes_on = False  # from a checkpoint of a killed run
+        self.data: splits.Splits | None = None
         self.predictions = evaluating.Outputs(config.output_classify_file or storage.join(folder, "predictions.jsonl"))
 
     def again(self, finished: dict[str, Any]) -> StageResult:
@@ -57,16 +61,35 @@ class _Run:
         config, outputs = self.config, finished["outputs"]
         data = splits.load(str(config.input_hf_dataset), config.text, config.subject_column, self.token)
         base = hub.resolve(config.model_for_training_finetune, "model", self.token)
-        if data.fingerprint() != finished["dataset"]["fingerprint"] or base.revision != finished["model"]["commit"]:
+        model = finished["model"]
+        if data.fingerprint() != finished["dataset"]["fingerprint"] or hub.fingerprint(base) != model.get(
+            "fingerprint"
+        ):
             raise ConfigError("--resume with changed data or base model", "those of the finished run", "--overwrite")
         if config.hf_model_name is not None:
             outputs["published"] = self._push(outputs["model"], config.hf_model_name)
         return StageResult("train", config.hash(), "skipped", outputs, finished["rows"], finished["scores"])
 
-    def go(self) -> StageResult:
+    def look_at_local(self) -> None:
+        """What is on this machine is read before Ray starts, so that a wrong name costs no minute."""
+        config = self.config
+        if not hub.is_repository(str(config.input_hf_dataset)):
+            self.data = self._load()
+        if not hub.is_repository(config.model_for_training_finetune):
+            base = hub.resolve(config.model_for_training_finetune, "model", self.token)
+            fitting.recipe_of(config, base, self.token)
+
+    def _load(self) -> splits.Splits:
+        config = self.config
+        data = splits.load(str(config.input_hf_dataset), config.text, config.subject_column, self.token)
+        splits.check_trainable(data)
+        return data
+
+    def go(self, locks: contextlib.ExitStack) -> StageResult:
+        """Train and evaluate; a second training into the same folder is locked out by then."""
         from raypipe.report import console
 
-        fitted = self._fitted()
+        fitted = self._fitted(locks)
         model = Source(storage.join(self.folder, "model"))
         test = evaluating.of_splits(fitted.data, self.config.eval_batch_size)
         metrics = evaluating.score_and_write(
@@ -83,7 +106,7 @@ class _Run:
             outputs["published"] = self._push(model.name, self.config.hf_model_name)
         return StageResult("train", self.config.hash(), "done", outputs, fitted.rows, run["scores"], self.clock.total())
 
-    def _fitted(self) -> train_record.Fitted:
+    def _fitted(self, locks: contextlib.ExitStack) -> train_record.Fitted:
         """All that can be refused before work, then the training."""
         from raypipe.train import modeling
         from raypipe.train.finetune import choose_workers
@@ -96,15 +119,22 @@ class _Run:
         require_shared(None if hub.is_repository(target or "") else target)
         recipe, size = fitting.recipe_of(config, base, self.token)
         license_name = hub.license_of(hub.card(base, "model", self.token))
-        data = splits.load(str(config.input_hf_dataset), config.text, config.subject_column, self.token)
-        splits.check_trainable(data)
+        data = self.data or self._load()
         say(f"{base} ({size / 1e6:.0f} M parameters): {recipe.epochs:g} epochs at {recipe.learning_rate:g}")
+        self.is_new = not storage.exists(self.folder)
+        locks.enter_context(storage.locked(self.checkpoints))
         self._open_checkpoints(base, data)
         storage.remove(storage.join(self.folder, "run.json"))
         outcome, rows, cut = self._fit(workers, base, recipe, data)
         modeling.local_name.cache_clear()  # of an older model at the same address
         return train_record.Fitted(
-            train_record.Base(base, size, license_name), data, recipe, workers, outcome, rows, cut
+            train_record.Base(base, hub.fingerprint(base), size, license_name),
+            data,
+            recipe,
+            workers,
+            outcome,
+            rows,
+            cut,
         )
 
     def _write(self, run: dict[str, Any], metrics: dict[str, Any], outcome: dict[str, Any], model: Source) -> None:
@@ -124,7 +154,6 @@ class _Run:
 
     def _open_checkpoints(self, base: Source, data: splits.Splits) -> None:
         """The folder of checkpoints; empty but for --resume. Raises ConfigError where it is of another training."""
-        self.is_new = not storage.exists(self.folder)
         plan = {
             # Neither changes the rows of a step, and so the training goes on with others (train/batching.py).
             "config_hash": dataclasses.replace(self.config, num_workers=1, token_budget=None).hash(),
@@ -132,7 +161,7 @@ class _Run:
             "model": hub.fingerprint(base),
             "raypipe": __version__,
         }
-        open_unfinished(self.checkpoints, plan, self.config.resume, self.folder)
+        self.goes_on = open_unfinished(self.checkpoints, plan, self.config.resume, self.folder)
 
     def _fit(
         self, workers: Any, base: Source, recipe: Any, data: splits.Splits
@@ -152,8 +181,9 @@ class _Run:
                 outcome, place = finetune.finetune(
                     job, made.train, made.validation, workers, self.checkpoints, config.max_failures
                 )
-            except RaypipeError:  # raised on purpose: from the last checkpoint it would only happen again
-                storage.remove(self.folder if self.is_new else self.checkpoints)
+            except RaypipeError:  # raised on purpose: from its own checkpoints it would only happen again
+                if not self.goes_on:
+                    storage.remove(self.folder if self.is_new else self.checkpoints)
                 raise
             with storage.staged(self.folder, "config.toml", ["model", "wandb"]) as stage:
                 storage.download(place, os.path.join(stage, "made"))

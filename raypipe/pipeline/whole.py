@@ -48,6 +48,8 @@ def run(config: RunConfig) -> StageResult:
     with session(config):
         for name, stage in stages.items():
             results[name] = verbs[name](stage)
+            if results[name].status == "done":
+                storage.remove(index)  # it speaks of older outputs until the run is complete again
     pages_of = {n: r.outputs["report" if n == "train" else "page"] for n, r in results.items()}
     pages_of.setdefault("evaluate", results["train"].outputs["page"])
     links = {name: os.path.relpath(page, folder) for name, page in pages_of.items()}

@@ -90,7 +90,7 @@ def forecast_table(forecasts: dict[str, dict[str, float]]) -> None:
 
 def explore_table(report: dict[str, Any]) -> None:
     """What each threshold would remove."""
-    columns = ["threshold", "removed", "share", "another label", "only digits differ", "only negation differs", "kept"]
+    columns = ["threshold", "near", "share", "another label", "only digits", "only negation", "exact", "kept"]
     rows = [
         [
             f"{entry['threshold']:.2f}",
@@ -98,12 +98,12 @@ def explore_table(report: dict[str, Any]) -> None:
             f"{entry['share']:.1%}",
             f"{entry['label_disagreements']:,}",
             *(f"{entry['differ_only_in'][kind]:,}" for kind in ("digits", "negation")),
+            f"{entry['exact_duplicates']:,}",
             f"{entry['kept']:,}",
         ]
         for entry in report["thresholds"]
     ]
-    exact = report["thresholds"][-1]["exact_duplicates"]
-    _show(f"{report['rows']:,} rows; {exact:,} exact duplicates at 1.00 are apart", columns, rows)
+    _show(f"{report['rows']:,} rows: near-duplicates that leave, then exact ones", columns, rows)
 
 
 def scores_table(metrics: dict[str, Any]) -> None:

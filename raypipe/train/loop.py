@@ -80,7 +80,8 @@ def fine_tune(
     model, computes = _classifier(job, arguments.device, bf16, sample, warns=rank == 0)
     key, group = job.wandb_key.value, job.run_group
     held_out = _lengths(validation).sum() / _lengths(train).sum()
-    forecast = WholeTime(job.forecast_limit_s, job.evaluations_per_epoch * held_out)
+    limit_s = job.forecast_limit_s if resume is None else None  # what was allowed to begin may end
+    forecast = WholeTime(limit_s, job.evaluations_per_epoch * held_out, progress["seconds"])
     with tracking.tracked(folder, job.run_name, job.tracked_config, key, rank == 0, group) as tracker:
         trainer = StepTrainer(
             batches=batches,

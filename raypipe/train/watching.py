@@ -93,22 +93,28 @@ class WholeTime(TrainerCallback):
     """Predicts a training from its first steps; stops one beyond the limit, on all workers alike.
 
     ``evaluated`` are the tokens evaluated in an epoch, as a share of those trained on; a forward pass is a third of
-    a step's work. Only trainings on the CPU have a limit.
+    a step's work. ``seconds_before`` were spent before this part of a training that goes on.
     """
 
-    def __init__(self, limit_s: float | None, evaluated: float) -> None:
+    def __init__(self, limit_s: float | None, evaluated: float, seconds_before: float = 0.0) -> None:
         self._limit_s, self._evaluation = limit_s, float(evaluated) / 3
+        self._before, self._begun = seconds_before, time.monotonic()
         self._start = 0.0
         self._seen = 0
         self.predicted_s: float | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._begun = time.monotonic()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._seen += 1
         if self._seen == _TIMED_FROM:
             self._start = time.monotonic()
         if self._seen == _TIMED_FROM + _TIMED_STEPS:
-            each_s = (time.monotonic() - self._start) / _TIMED_STEPS
-            self.predicted_s = each_s * state.max_steps * (1 + self._evaluation)
+            now = time.monotonic()
+            each_s = (now - self._start) / _TIMED_STEPS
+            left_s = each_s * (state.max_steps - state.global_step) * (1 + self._evaluation)
+            self.predicted_s = self._before + now - self._begun + left_s
             if self._limit_s is None:
                 return
             expected = torch.tensor(self.predicted_s)

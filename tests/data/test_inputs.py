@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import read_jsonl, sentences, write_jsonl
 
-from raypipe import DataError, cli, schema
+from raypipe import ConfigError, DataError, PrepareConfig, cli, pipeline, schema
+from raypipe.data import ingest
 
 FILLER = [{"text": f"plain{i} filler{i} row{i}", "label": "xy"[i % 2]} for i in range(40)]
 LONG = "long " + "w" * 1_000_000
@@ -252,6 +253,42 @@ def test_the_share_of_bad_rows_at_its_border(prepare_rows, tmp_path):
     assert prepare_rows(rows, max_bad_fraction=0.1)["report"]["removed"] == {"bad_json": 1, "missing_text": 1}
     with pytest.raises(DataError, match="1 of 20"):
         prepare_rows([*FILLER[:19], "{"], max_bad_fraction=0)
+
+
+def test_a_log_that_begins_without_labels_is_read_and_a_column_that_never_comes_is_refused(tmp_path):
+    bare, labelled = {"text": "early"}, {"text": "late", "label": "x"}
+    write_jsonl(tmp_path / "log.jsonl", [*[bare] * 300, labelled])
+    ingest.peek(str(tmp_path), ["log.jsonl"], "text", "label")
+    with pytest.raises(DataError, match=r"no column 'lable' .*'text', 'label'") as caught:
+        ingest.peek(str(tmp_path), ["log.jsonl"], "text", "lable")
+    assert caught.value.args[1:] == ("the column of --subject", "did you mean 'label'?")
+    with pytest.raises(DataError) as caught:
+        ingest.peek(str(tmp_path), ["log.jsonl"], "body", None, ("--text", "--subject-column"))
+    assert caught.value.args[1:] == ("the column of --text", "--text COLUMN")
+
+
+def test_a_label_that_is_an_id_and_files_without_rows_are_noticed(prepare_rows, tmp_path):
+    write_jsonl(tmp_path / "in" / "good.jsonl", [row | {"id": str(n)} for n, row in enumerate(sentences(100))])
+    write_jsonl(tmp_path / "in" / "other.jsonl", [{"body": "x", "topic": "y"}] * 3)
+    (tmp_path / "in" / "empty.jsonl").write_text("")
+    plain = prepare_rows(None, input_filename="*.jsonl", max_bad_fraction=0.1)["report"]["notices"]
+    assert any("2 input file(s) without a usable row: empty.jsonl, other.jsonl" in notice for notice in plain)
+    assert not any("the only one of their class" in notice for notice in plain)
+    notices = prepare_rows(None, input_filename="good.jsonl", subject="id", overwrite=True)["report"]["notices"]
+    assert any("is 'id' the column of a label?" in notice for notice in notices)
+    assert not any("without a usable row" in notice for notice in notices)
+
+
+def test_input_and_output_places_that_cannot_be(tmp_path):
+    write_jsonl(tmp_path / "in" / "raw.jsonl", sentences(20))
+    for folder, words in (("nowhere", "does not exist"), ("in/raw.jsonl", "is a file")):
+        with pytest.raises(DataError, match=words):
+            ingest.find(str(tmp_path / folder), "raw.jsonl")
+    config = {"input_dir": str(tmp_path / "in"), "input_filename": "raw.jsonl"}
+    with pytest.raises(ConfigError, match=r"raw\.jsonl is not a folder"):
+        pipeline.prepare(
+            PrepareConfig(**config, output_filename=str(tmp_path / "in" / "raw.jsonl" / "x" / "set.jsonl"))
+        )
 
 
 def test_texts_that_are_equal_but_for_form_and_space(prepare_rows):

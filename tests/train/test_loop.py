@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import TOPICS, sentences
 
-from raypipe import StageError
+from raypipe import ConfigError, StageError
 from raypipe.hub import Source
 from raypipe.tokens import Secret
 from raypipe.train import loop, modeling
@@ -77,6 +77,21 @@ def train(work, folder, train_rows, validation, **more):
         (folder / name).mkdir(parents=True)
     outcome = loop.fine_tune(work, train_rows, validation, str(folder / "out"), str(folder / "scratch"), **more)
     return outcome, weights(folder / "out")
+
+
+def test_the_limit_is_for_a_training_that_begins_and_the_forecast_for_what_is_left(tiny_model, data, tmp_path):
+    def report(folder):
+        shutil.move(folder, tmp_path / "kept") if not (tmp_path / "kept").exists() else shutil.rmtree(folder)
+
+    long = job(tiny_model, recipe=Recipe(1e-3, 4, 16))
+    whole, _ = train(long, tmp_path / "whole", *data, report=report)
+    limited = job(tiny_model, recipe=Recipe(1e-3, 4, 16), forecast_limit_s=0.001)
+    with pytest.raises(ConfigError, match="would take about"):
+        train(limited, tmp_path / "refused", *data)
+    outcome, _ = train(limited, tmp_path / "resumed", *data, resume=str(tmp_path / "kept"))
+    assert outcome["steps"] == whole["steps"]
+    for ended in (whole, outcome):
+        assert 0.2 < ended["predicted_s"] / ended["seconds"] < 5, "of the whole training, of which a part is done"
 
 
 def losses(outcome):

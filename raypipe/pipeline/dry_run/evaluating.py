@@ -64,13 +64,12 @@ class _Rows(NamedTuple):
 
 def _rows(config: EvaluateConfig, token: str | None, estimate: Estimate) -> _Rows:
     """The test split, or the usable rows of local files, whose reading is a stage of its own."""
-    from raypipe.data import ingest, sample
+    from raypipe.data import sample
 
     if config.input_hf_dataset is not None:
         data, shares = splits.sample(config.input_hf_dataset, config.text, config.subject_column, token, DATASET_BYTES)
         return _Rows(data.test[TEXT], shares[TEST], round(len(data.test) / shares[TEST]), data, shares[TRAIN])
-    folder, files = inputs(str(config.input_dir), str(config.filename))
-    ingest.peek(folder, files, config.text, config.subject_column)
+    folder, files = inputs(str(config.input_dir), str(config.filename), config.text, config.subject_column)
     taken = sample.take(folder, files, config.text, config.subject_column)
     estimate.seconds["read"] = READ_START_S + taken.seconds / taken.share
     usable = [record.text for _, record in taken.records if not record.reason]
