@@ -1,5 +1,6 @@
 """The commands as users type them, in processes of their own, against a Hub on loopback."""
 
+import functools
 import json
 import os
 import signal
@@ -108,14 +109,14 @@ def test_classic_commands_verbatim(tmp_path, tiny_model):
 
 
 def test_an_interrupted_command_ends_with_130_and_one_line(tmp_path):
-    os.mkfifo(tmp_path / "flags.toml")
-    command = [sys.executable, "-m", "raypipe.cli", "predict", "--config", "flags.toml", "--model", "any"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=tmp_path, text=True, **pipes) as process:
-        with open(tmp_path / "flags.toml", "w"):  # opens once the command reads, and the command waits for its end
-            process.send_signal(signal.SIGINT)
-            assert process.wait(30) == 130
-        assert process.communicate() == ("", "raypipe predict: interrupted; --resume goes on where it can\n")
+    command = [sys.executable, "-m", "raypipe.cli", "predict", "--model", "any"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # which a test in the background ignores
+    with subprocess.Popen(command, cwd=tmp_path, text=True, preexec_fn=heard, **pipes) as process:
+        process.stdin.write("x" * (1 << 20))  # more than a pipe holds: written once the command reads
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+        assert process.stderr.read() == "raypipe predict: interrupted; --resume goes on where it can\n"
 
 
 def test_a_reader_that_goes_away_is_no_traceback(tmp_path):
