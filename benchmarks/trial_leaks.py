@@ -85,8 +85,8 @@ def main() -> None:
             "precision": "fp32",
             "epochs": 1.0,
             "learning_rate_range": (1e-6, 1e-2),
-            "num_cpus": 2,
         }
+        ray.init(address="local", num_cpus=2, include_dashboard=True, log_to_driver=False)  # for the state API
         with session(SweepConfig(**common)):
             ray.data.range(1).materialize()  # the actors that Ray Data keeps for itself are no trial's
             before, started = held(), sum(sweep["counts"]["trials"] for sweep in sweeps)

@@ -151,20 +151,8 @@ def score_and_write(
             scored = scorer.score(rows.blocks, write, storage.join(work, scorer.precision))
         with clock("judge"):
             metrics = judge(scored, labels, pending.wait(labels), config.seed, config.top_k, temperature)
+        metrics |= {"model_name": str(model), "model_fingerprint": fingerprint, **_described(rows, metrics, precision)}
         metrics |= {
-            "model_name": str(model),
-            "data_name": rows.name,
-            "data_fingerprint": rows.fingerprint,
-            "model_fingerprint": fingerprint,
-            "precision": precision.public(),
-            "notices": rows.notices + precision.notice() + _notices(metrics),
-            "counts": {
-                "rows_in": metrics["rows"] + sum(rows.removed.values()),
-                "removed": rows.removed,
-                "rows": metrics["rows"],
-                "unknown_label_rows": metrics["unknown_label_rows"],
-                "cut_rows": metrics["cut_rows"],
-            },
             "config": config.public(),
             "config_hash": config.hash(),
             "seconds": clock.seconds,
@@ -180,6 +168,23 @@ def score_and_write(
     console.scores_table(metrics)
     console.forecast_table(metrics["forecasts"])
     return metrics
+
+
+def _described(rows: Rows, metrics: dict[str, Any], precision: "Precision") -> dict[str, Any]:
+    """What was judged, and what to know beside the numbers."""
+    return {
+        "data_name": rows.name,
+        "data_fingerprint": rows.fingerprint,
+        "precision": precision.public(),
+        "notices": rows.notices + precision.notice() + _notices(metrics),
+        "counts": {
+            "rows_in": metrics["rows"] + sum(rows.removed.values()),
+            "removed": rows.removed,
+            "rows": metrics["rows"],
+            "unknown_label_rows": metrics["unknown_label_rows"],
+            "cut_rows": metrics["cut_rows"],
+        },
+    }
 
 
 def make_scorer(

@@ -160,7 +160,7 @@ def _comparisons(metrics: dict[str, Any]) -> list[list[str]]:
     others = {name: scores["model_less_it"] for name, scores in metrics["baselines"].items()}
     if metrics["compared"] is not None:
         others[metrics["compared"]["with"]] = metrics["compared"]["model_less_it"]
-    return [[f"top1 less that of {name}", _cell(estimate, "+.3f"), ""] for name, estimate in others.items()]
+    return [[f"top1, difference to {name}", _cell(estimate, "+.3f"), ""] for name, estimate in others.items()]
 
 
 def _cell(estimate: dict[str, Any], form: str = ".3f") -> str:

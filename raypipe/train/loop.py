@@ -95,20 +95,12 @@ def fine_tune(
             callbacks=_callbacks(job, tracker, batches, best, forecast, report, progress["seconds"], evaluated),
         )
         trainer.remove_callback(PrinterCallback)  # Track says what there is to say
-        start = time.monotonic()
-        if progress["finished"]:
-            trainer.state = TrainerState.load_from_json(os.path.join(str(resume), "trainer_state.json"))
-        else:
-            trainer.train(resume_from_checkpoint=resume)
-        seconds = time.monotonic() - start + progress["seconds"]
+        seconds = _seconds_of(trainer, resume, progress)
     if rank == 0:
         shutil.copytree(best.folder, os.path.join(folder, "model"))
         tokenizer.save_pretrained(os.path.join(folder, "model"))
     return {
-        "history": trainer.state.log_history,
-        "steps": trainer.state.global_step,
-        "epochs": trainer.state.epoch,
-        "best_macro_f1": trainer.state.best_metric,
+        **_history(trainer.state),
         "calibration": best.calibration,
         "seconds": round(seconds, 2),
         "predicted_s": forecast.predicted_s,
@@ -116,6 +108,26 @@ def fine_tune(
         "rows_of_a_step": round(len(train) / batches.steps, 2),
         "wandb": {"id": tracker.id, "offline": tracker.offline},
         **_computed(job, arguments, batches, computes),
+    }
+
+
+def _seconds_of(trainer: StepTrainer, resume: str | None, progress: dict[str, Any]) -> float:
+    """Train, from ``resume`` on where there is a checkpoint; seconds in all, those before it included."""
+    start = time.monotonic()
+    if progress["finished"]:
+        trainer.state = TrainerState.load_from_json(os.path.join(str(resume), "trainer_state.json"))
+    else:
+        trainer.train(resume_from_checkpoint=resume)
+    return time.monotonic() - start + float(progress["seconds"])
+
+
+def _history(state: TrainerState) -> dict[str, Any]:
+    """What the Trainer knows of the training when it has ended."""
+    return {
+        "history": state.log_history,
+        "steps": state.global_step,
+        "epochs": state.epoch,
+        "best_macro_f1": state.best_metric,
     }
 
 
