@@ -12,14 +12,14 @@ from typing import Any
 from raypipe.config import EstimatedConfig, ScoringConfig
 from raypipe.errors import ConfigError
 
-# Seconds on two cores, packages in the page cache; TRAIN_, TOKENISE_ and SCORE_ from results/2026-11-23-demo.json.
+# Seconds on two cores, packages in the page cache (results/2026-11-24-dry-run-demo.json).
 RAY_START_S = 7.0  # ray.init and its end, the checksums' first worker among them
-READ_START_S = 2.7  # Ray Data's first plan, and the first workers with pyarrow and pandas
+READ_START_S = 1.3  # Ray Data's first plan, and the first workers with pyarrow and pandas
 KERNELS_START_S = 0.5  # the compiled functions of vectorise out of numba's cache, in each worker at the same time
 STAGE_S = 0.05  # a stage of a few tasks beyond their work
 TOKENISE_START_S = 3.5  # a worker with transformers and the tokenizer, twice Ray Data's plan
-TRAIN_START_S = 24.0  # Ray Train's controller, the workers with torch and transformers, the last checkpoint's copy
-SCORE_START_S = 7.5  # actors with torch, transformers and the model
+TRAIN_START_S = 19.0  # Ray Train's controller, the workers with torch and transformers, the last checkpoint's copy
+SCORE_START_S = 9.0  # actors with torch, transformers and the model
 COMPARE_START_S = 6.0  # the same for the comparison of precisions, in a task of its own before the actors
 TRIAL_START_S = 12.0  # a sweep's trial: driver and workers, most of whose packages are loaded by then
 
