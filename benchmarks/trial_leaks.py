@@ -27,17 +27,17 @@ from raypipe import SweepConfig, pipeline
 from raypipe.runtime import session
 
 PATIENCE_S = 60  # actors and groups go within seconds of the last trial
+# One for each Ray, started by the first that asks, however many trials come; and Ray Train's cleaners, which end when
+# Ray next asks after them.
+RAYS_OWN = ("PlacementGroupCleaner", "_AutoscalingCoordinatorActor", "_StatsActor")
 TITLES = ("TrainWorker", "TrainController", "ImplicitFunc", "RayTrainWorker")  # of a trial's processes
 
 
 def held() -> dict[str, Any]:
-    """What trials could have left behind, and the CPUs that are free.
-
-    The cleaners of Ray Train are no actors of a trial: they end when Ray next asks after them.
-    """
+    """What trials could have left behind, and the CPUs that are free."""
     here: dict[str, Any] = {"address": ray.get_runtime_context().gcs_address, "limit": 1000}
     groups = [group for group in list_placement_groups(**here) if group.state != "REMOVED"]
-    actors = [a for a in list_actors(**here) if a.state != "DEAD" and a.class_name != "PlacementGroupCleaner"]
+    actors = [a for a in list_actors(**here) if a.state != "DEAD" and a.class_name not in RAYS_OWN]
     free = ray.available_resources().get("CPU", 0.0)
     return {
         "placement_groups": len(groups),
