@@ -21,26 +21,23 @@ from raypipe.errors import ConfigError, RaypipeError, StageError
 
 
 class Command(NamedTuple):
-    """Where a command's configuration and its verb live, and its table in a TOML file."""
+    """Where a command's configuration and its verb live; its table in a TOML file has its name."""
 
     config: str
     verb: str  # module:function
-    table: str | None
     summary: str
 
 
 COMMANDS = {
-    "prepare": Command("PrepareConfig", "raypipe.pipeline:prepare", "prepare", "clean, balance and split raw text"),
-    "train": Command("TrainConfig", "raypipe.pipeline:train", "train", "fine-tune a model, then evaluate it"),
-    "evaluate": Command("EvaluateConfig", "raypipe.pipeline:evaluate", "evaluate", "score a model on labelled text"),
-    "sweep": Command("SweepConfig", "raypipe.pipeline:sweep", "sweep", "find the learning rate on a validation share"),
-    "run": Command("RunConfig", "raypipe.pipeline:run", None, "prepare, train and evaluate from one TOML file"),
-    "predict": Command("PredictConfig", "raypipe.pipeline:predict", "predict", "label new text"),
-    "audit": Command("AuditConfig", "raypipe.pipeline:audit", "audit", "list rows whose label is suspect"),
-    "demo": Command("DemoConfig", "raypipe.demo:demo", "demo", "the whole road, offline on the CPU"),
-    "doctor": Command(
-        "DoctorConfig", "raypipe.doctor:doctor", "doctor", "what this machine can do, and what is missing"
-    ),
+    "prepare": Command("PrepareConfig", "raypipe.pipeline:prepare", "clean, balance and split raw text"),
+    "train": Command("TrainConfig", "raypipe.pipeline:train", "fine-tune a model, then evaluate it"),
+    "evaluate": Command("EvaluateConfig", "raypipe.pipeline:evaluate", "score a model on labelled text"),
+    "sweep": Command("SweepConfig", "raypipe.pipeline:sweep", "find the learning rate on a validation share"),
+    "run": Command("RunConfig", "raypipe.pipeline:run", "prepare, train and evaluate from one TOML file"),
+    "predict": Command("PredictConfig", "raypipe.pipeline:predict", "label new text"),
+    "audit": Command("AuditConfig", "raypipe.pipeline:audit", "list rows whose label is suspect"),
+    "demo": Command("DemoConfig", "raypipe.demo:demo", "the whole road, offline on the CPU"),
+    "doctor": Command("DoctorConfig", "raypipe.doctor:doctor", "what this machine can do, and what is missing"),
 }
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -105,7 +102,7 @@ def parse(name: str, words: Sequence[str], help_to: IO[str] | None = None) -> An
     from raypipe.toml import defaults_of
 
     kind = getattr(configs, COMMANDS[name].config)
-    default = defaults_of(kind, _value_of("--config", words), COMMANDS[name].table)
+    default = defaults_of(kind, _value_of("--config", words), name)
     # A usage error repeats words, and wraps them: so the parser sees a stand-in for each token.
     shown, stand_ins = _with_stand_ins(words, kind)
     tokens.remember(*stand_ins.values())

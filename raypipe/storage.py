@@ -232,11 +232,11 @@ def locked(folder: str) -> Iterator[None]:
 
 
 def names_in(folder: str) -> list[str]:
-    """The names of what a folder holds; none where it is not there."""
+    """The names of what a folder holds; none where it is not there, or cannot be."""
     fs, inner = filesystem(folder)
     try:
         return sorted({name.rstrip("/").rsplit("/", 1)[-1] for name in fs.ls(inner, detail=False)})
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 

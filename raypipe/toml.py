@@ -52,9 +52,9 @@ def read(path: str) -> dict[str, dict[str, Any]]:
     return tables
 
 
-def defaults_of(kind: type[CommonConfig], path: str | None, table: str | None) -> Any:
+def defaults_of(kind: type[CommonConfig], path: str | None, table: str) -> Any:
     """An instance to parse flags over: TOML values over defaults, required fields missing where not given."""
-    given = read(path).get(table or "", {}) if path is not None else {}
+    given = read(path).get(table, {}) if path is not None else {}
     values: dict[str, Any] = {}
     for field in dataclasses.fields(kind):
         if field.name in given:

@@ -144,8 +144,8 @@ class Table:
         """Input files of which no row was usable, in order; those without any record too."""
         usable = np.ones(len(schema.REASONS) + 1, bool)
         usable[[_REASON_CODE[reason] for reason in schema.UNUSABLE]] = False
-        filled = np.unique(self.order[usable[self.reason]] >> LINE_BITS)
-        return [name for number, name in enumerate(self.files) if number not in set(filled.tolist())]
+        filled = set(np.unique(self.order[usable[self.reason]] >> LINE_BITS).tolist())
+        return [name for number, name in enumerate(self.files) if number not in filled]
 
     def reasons(self) -> dict[str, int]:
         """How many rows left for each reason that occurred, in the order of the stages."""

@@ -38,12 +38,12 @@ def evaluate(config: EvaluateConfig) -> StageResult:
         return dry_run.answer("evaluate", dry_run.estimate_evaluate(config), config, clock.total())
     from raypipe.evaluate import actors
 
-    loaded, local = _local(config, out, token)
+    model, loaded, local = _local(config, out, token)
     with session(config):
         require_shared(out.folder, config.input_dir)
         if finished is None:
             actors.check_device(config)
-        model = resolve_classifier(config.model, token)
+        model = model or resolve_classifier(config.model, token)
         require_shared(model.name if model.is_folder else None)
         if config.input_hf_dataset is not None:
             loaded = loaded or splits.load(config.input_hf_dataset, config.text, config.subject_column, token)
@@ -66,17 +66,17 @@ def evaluate(config: EvaluateConfig) -> StageResult:
     return StageResult("evaluate", config.hash(), status, out.paths(), metrics["counts"], flat(metrics), clock.total())
 
 
-def _local(config: EvaluateConfig, out: "Outputs", token: str | None) -> tuple[splits.Splits | None, Any]:
-    """What is on this machine, looked at before Ray starts: the dataset, or folder and names of the input files."""
-    if not hub.is_repository(config.model):
-        resolve_classifier(config.model, token)
+def _local(
+    config: EvaluateConfig, out: "Outputs", token: str | None
+) -> tuple[Source | None, splits.Splits | None, tuple[str, list[str]]]:
+    """What is not in a Hub repository, looked at before Ray starts: model, dataset, and folder and names of files."""
+    model = None if hub.is_repository(config.model) else resolve_classifier(config.model, token)
+    columns = config.text, config.subject_column
     if config.input_hf_dataset is None:
-        return None, inputs(
-            str(config.input_dir), str(config.filename), config.text, config.subject_column, out.predictions_path
-        )
+        return model, None, inputs(str(config.input_dir), str(config.filename), *columns, out.predictions_path)
     if hub.is_repository(config.input_hf_dataset):
-        return None, None
-    return splits.load(config.input_hf_dataset, config.text, config.subject_column, token), None
+        return model, None, ("", [])
+    return model, splits.load(config.input_hf_dataset, *columns, token), ("", [])
 
 
 def resolve_classifier(name: str, token: str | None) -> Source:

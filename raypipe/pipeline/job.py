@@ -24,7 +24,6 @@ class Job:
         from raypipe.data import corrections, ingest, labels, previous
 
         self.config, self.out, self.clock = config, out, Clock()
-        storage.check_place(out.folder)
         self.source = storage.absolute(config.input_dir)
         self.files = ingest.find(self.source, config.input_filename)
         ingest.peek(self.source, self.files, config.text, config.subject)

@@ -37,12 +37,11 @@ def predict(config: PredictConfig, rows_to: IO[str] | None = None) -> StageResul
         places.finished(config)
         folder, files = inputs(folder, pattern, config.text, None, *places.made())
         places.assign(files)
-        if not hub.is_repository(config.model):
-            resolve_classifier(config.model, token)
+        local = None if hub.is_repository(config.model) else resolve_classifier(config.model, token)
         with session(config):
             require_shared(places.folder, "of standard input" if config.input == "-" else folder)
             actors.check_device(config)
-            model = resolve_classifier(config.model, token)
+            model = local or resolve_classifier(config.model, token)
             require_shared(model.name if model.is_folder else None)
             if places.folder is None:
                 counts = _to_stream(config, rows_to or sys.stdout, folder, files, model, token)

@@ -18,6 +18,7 @@ from raypipe.pipeline import weights
 from raypipe.schema import ID, LABEL, TEXT, WEIGHT
 from raypipe.splits import Splits
 
+COLUMN_FLAGS = ("--text", "--subject-column")
 CHARACTERS = 16 << 20  # of the texts of a block of files, but for a longer single text
 
 
@@ -67,9 +68,6 @@ def of_splits(splits: Splits, block_rows: int) -> Rows:
     blocks = [Block(ray.put(part), len(part)) for part in parts]
     weight, notices = weights.checked(test[WEIGHT].to_numpy(float))
     return Rows(blocks, f"test of {splits.source}", notices, splits, splits.fingerprint(), {}, weights=weight)
-
-
-COLUMN_FLAGS = ("--text", "--subject-column")
 
 
 def of_files(

@@ -53,7 +53,8 @@ class _Run:
         self.checkpoints = storage.join(folder, ".ray")  # Ray Train's own storage, where all machines see it
         self.is_new = True  # the folder is not there yet
         self.goes_on = False  # from a checkpoint of a killed run
-        self.data: splits.Splits | None = None
+        self.data: splits.Splits | None = None  # where it is on this machine, as the base model
+        self.base: tuple[Source, Any, int] | None = None
         self.predictions = evaluating.Outputs(config.output_classify_file or storage.join(folder, "predictions.jsonl"))
 
     def again(self, finished: dict[str, Any]) -> StageResult:
@@ -61,10 +62,8 @@ class _Run:
         config, outputs = self.config, finished["outputs"]
         data = splits.load(str(config.input_hf_dataset), config.text, config.subject_column, self.token)
         base = hub.resolve(config.model_for_training_finetune, "model", self.token)
-        model = finished["model"]
-        if data.fingerprint() != finished["dataset"]["fingerprint"] or hub.fingerprint(base) != model.get(
-            "fingerprint"
-        ):
+        found = data.fingerprint(), hub.fingerprint(base)
+        if found != (finished["dataset"]["fingerprint"], finished["model"].get("fingerprint")):
             raise ConfigError("--resume with changed data or base model", "those of the finished run", "--overwrite")
         if config.hf_model_name is not None:
             outputs["published"] = self._push(outputs["model"], config.hf_model_name)
@@ -76,8 +75,12 @@ class _Run:
         if not hub.is_repository(str(config.input_hf_dataset)):
             self.data = self._load()
         if not hub.is_repository(config.model_for_training_finetune):
-            base = hub.resolve(config.model_for_training_finetune, "model", self.token)
-            fitting.recipe_of(config, base, self.token)
+            self.base = self._resolve()
+
+    def _resolve(self) -> tuple[Source, Any, int]:
+        """The base model, its recipe and its number of parameters."""
+        base = hub.resolve(self.config.model_for_training_finetune, "model", self.token)
+        return base, *fitting.recipe_of(self.config, base, self.token)
 
     def _load(self) -> splits.Splits:
         config = self.config
@@ -113,29 +116,21 @@ class _Run:
 
         config = self.config
         workers = choose_workers(config)  # first of all: a missing GPU must not cost a download
-        base = hub.resolve(config.model_for_training_finetune, "model", self.token)
+        base, recipe, size = self.base or self._resolve()
         require_shared(self.folder, self.predictions.folder, base.name if base.is_folder else None, config.wandb_output)
         target = config.hf_model_name
         require_shared(None if hub.is_repository(target or "") else target)
-        recipe, size = fitting.recipe_of(config, base, self.token)
         license_name = hub.license_of(hub.card(base, "model", self.token))
+        described = train_record.Base(base, hub.fingerprint(base), size, license_name)
         data = self.data or self._load()
         say(f"{base} ({size / 1e6:.0f} M parameters): {recipe.epochs:g} epochs at {recipe.learning_rate:g}")
         self.is_new = not storage.exists(self.folder)
         locks.enter_context(storage.locked(self.checkpoints))
-        self._open_checkpoints(base, data)
+        self._open_checkpoints(described.fingerprint, data)
         storage.remove(storage.join(self.folder, "run.json"))
         outcome, rows, cut = self._fit(workers, base, recipe, data)
         modeling.local_name.cache_clear()  # of an older model at the same address
-        return train_record.Fitted(
-            train_record.Base(base, hub.fingerprint(base), size, license_name),
-            data,
-            recipe,
-            workers,
-            outcome,
-            rows,
-            cut,
-        )
+        return train_record.Fitted(described, data, recipe, workers, outcome, rows, cut)
 
     def _write(self, run: dict[str, Any], metrics: dict[str, Any], outcome: dict[str, Any], model: Source) -> None:
         """The card into the model's folder, test scores to W&B, and the files that complete the run."""
@@ -152,13 +147,13 @@ class _Run:
             storage.write_text(os.path.join(stage, "report.html"), page)
             write_json(os.path.join(stage, "run.json"), run)
 
-    def _open_checkpoints(self, base: Source, data: splits.Splits) -> None:
+    def _open_checkpoints(self, fingerprint: str, data: splits.Splits) -> None:
         """The folder of checkpoints; empty but for --resume. Raises ConfigError where it is of another training."""
         plan = {
             # Neither changes the rows of a step, and so the training goes on with others (train/batching.py).
             "config_hash": dataclasses.replace(self.config, num_workers=1, token_budget=None).hash(),
             "dataset": data.fingerprint(),
-            "model": hub.fingerprint(base),
+            "model": fingerprint,
             "raypipe": __version__,
         }
         self.goes_on = open_unfinished(self.checkpoints, plan, self.config.resume, self.folder)

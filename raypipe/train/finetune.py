@@ -1,7 +1,6 @@
 """Ray Train's TorchTrainer around the loop: rows tokenised once, workers fed by reference, a model folder back."""
 
 import json
-import logging
 import os
 import shutil
 from dataclasses import dataclass
@@ -197,7 +196,6 @@ def _worker(config: dict[str, Any]) -> dict[str, Any] | RaypipeError:
 
     from raypipe.train.loop import fine_tune
 
-    logging.getLogger("ray.train").setLevel(logging.WARNING)  # it would log each report with its checkpoint's path
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     if world == 1:

@@ -95,7 +95,7 @@ def fine_tune(
             callbacks=_callbacks(job, tracker, batches, best, forecast, report, progress["seconds"], evaluated),
         )
         trainer.remove_callback(PrinterCallback)  # Track says what there is to say
-        seconds = _seconds_of(trainer, resume, progress)
+        seconds = _train(trainer, resume, progress)
     if rank == 0:
         shutil.copytree(best.folder, os.path.join(folder, "model"))
         tokenizer.save_pretrained(os.path.join(folder, "model"))
@@ -111,7 +111,7 @@ def fine_tune(
     }
 
 
-def _seconds_of(trainer: StepTrainer, resume: str | None, progress: dict[str, Any]) -> float:
+def _train(trainer: StepTrainer, resume: str | None, progress: dict[str, Any]) -> float:
     """Train, from ``resume`` on where there is a checkpoint; seconds in all, those before it included."""
     start = time.monotonic()
     if progress["finished"]:
