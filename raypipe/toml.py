@@ -20,6 +20,7 @@ from raypipe.config import (
     SweepConfig,
     TrainConfig,
     nearest,
+    of_type,
 )
 from raypipe.errors import ConfigError
 
@@ -66,7 +67,7 @@ def defaults_of(kind: type[CommonConfig], path: str | None, table: str) -> Any:
 
 def configure(kind: type[CommonConfig], values: dict[str, Any], **more: Any) -> Any:
     """A validated configuration from a checked table and further fields. Raises ConfigError."""
-    fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()} | more
+    fields = values | more
     required = [f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING]
     lacking = [name for name in required if name not in fields]
     if lacking:
@@ -78,18 +79,9 @@ def configure(kind: type[CommonConfig], values: dict[str, Any], **more: Any) -> 
 
 def _checked(kind: type[CommonConfig], key: str, value: Any, where: str) -> Any:
     """The value as its field holds it. Raises ConfigError."""
-    from pydantic import TypeAdapter, ValidationError
-
     fields = {f.name: f for f in dataclasses.fields(kind) if f.name != "config"}
     if key not in fields:
         raise ConfigError(where, "a flag's name with underscores", nearest(key, fields))
     if fields[key].metadata.get("secret"):
         raise ConfigError(f"{where}: a token in a file", "HF_TOKEN, WANDB_API_KEY, env:NAME or @FILE as a flag")
-    annotation = typing.get_type_hints(kind)[key]  # without tyro's extras
-    try:
-        return TypeAdapter(annotation).validate_json(json.dumps(value), strict=True)
-    except TypeError:
-        raise ConfigError(f"{where} = {value}", "a valid string, number, boolean or list") from None
-    except ValidationError as error:
-        expected = error.errors()[0]["msg"].removeprefix("Input should be ")
-        raise ConfigError(f"{where} = {json.dumps(value)}", expected) from None
+    return of_type(value, typing.get_type_hints(kind)[key], f"{where} = {json.dumps(value, default=str)}")

@@ -24,6 +24,7 @@ from raypipe.config import (
     SweepConfig,
     TrainConfig,
     nearest,
+    of_type,
 )
 from raypipe.errors import ConfigError
 
@@ -212,9 +213,9 @@ def write(folder: Path, text: str) -> str:
     return str(path)
 
 
-def refusal(call: Any, *arguments: Any) -> ConfigError:
+def refusal(call: Any, *arguments: Any, **named: Any) -> ConfigError:
     with pytest.raises(ConfigError) as caught:
-        call(*arguments)
+        call(*arguments, **named)
     return caught.value
 
 
@@ -241,15 +242,15 @@ def test_remedies_are_in_the_message() -> None:
     assert str(refusal(make(DoctorConfig, overwrite=True, resume=True).validate)).endswith("Remedy: drop one")
 
 
-def other_value(value: Any) -> Any:
-    """A value of the same kind that differs."""
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, int | float):
-        return value + 1
-    if isinstance(value, tuple):
-        return (*value, "more")
-    return "other" if value is None else value + "x"
+def other_value(kind: type[CommonConfig], name: str, value: Any) -> Any:
+    """A value of the field's type that differs."""
+    annotation = typing.get_type_hints(kind)[name]
+    choices = [choice for choice in typing.get_args(annotation) if isinstance(choice, str)]  # of a Literal
+    for candidate in (*choices, True, False, 7, 0.5, "other", (1, 2), (0.1, 0.2), ("more",)):
+        with contextlib.suppress(ConfigError):
+            if (held := of_type(candidate, annotation, name)) != value:
+                return held
+    raise AssertionError(f"no other value for {name}")
 
 
 @pytest.mark.parametrize("kind", LEAST)
@@ -258,7 +259,9 @@ def test_the_hash_follows_each_deciding_field_and_no_other(kind: type[CommonConf
     assert len(config.hash()) == 16 and int(config.hash(), 16) >= 0
     assert config.hash() == make(kind).hash()
     for field in dataclasses.fields(kind):
-        changed = dataclasses.replace(config, **{field.name: other_value(getattr(config, field.name))})
+        changed = dataclasses.replace(
+            config, **{field.name: other_value(kind, field.name, getattr(config, field.name))}
+        )
         ignored = field.name in RUN_CONTROL or field.metadata.get("secret", False)
         assert (changed.hash() == config.hash()) == ignored, field.name
 
@@ -526,3 +529,27 @@ def test_every_flag_can_be_written(command: str, name: str, capfd: pytest.Captur
         made = parse(command, [*needed, *written(fields[name], kind)])
         assert getattr(made, name) != fields[name].default or name in ("precision", "device")
     assert capfd.readouterr() == ("", "")
+
+
+def test_python_values_become_those_of_the_flags() -> None:
+    least = LEAST[PrepareConfig] | {"input_dir": Path("d"), "labels_to_filter": ["a"], "max_class_ratio": 2}
+    from_python, from_flags = PrepareConfig(**least), parse("prepare", [*PREPARE_FLAGS, "--max-class-ratio", "2"])
+    assert (from_python.input_dir, from_python.labels_to_filter) == ("d", ("a",))
+    assert json.dumps(from_python.max_class_ratio) == json.dumps(from_flags.max_class_ratio) == "2.0"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "got", "expected"),
+    [
+        ("similarity_threshold", "0.9", "--similarity-threshold '0.9'", "a valid number"),
+        ("seed", 1.5, "--seed 1.5", "a valid integer"),
+        ("overwrite", 1, "--overwrite 1", "a valid boolean"),
+        ("analyzer", "words", "--analyzer 'words'", "'auto', 'word', 'char' or 'char_wb'"),
+        ("labels_to_filter", "spam", "--labels-to-filter 'spam'", "a valid tuple"),
+        ("hf_access_token", 12345, "--hf-access-token int", "a valid string"),
+        ("text", None, "--text None", "a valid string"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_where_it_is_given(name: str, value: Any, got: str, expected: str) -> None:
+    error = refusal(PrepareConfig, **LEAST[PrepareConfig] | {name: value})
+    assert error.args == (got, expected, "")

@@ -4,7 +4,7 @@ The text under each field is its help.
 """
 
 from raypipe.config.audit import AuditConfig
-from raypipe.config.checks import nearest, require
+from raypipe.config.checks import nearest, of_type, require
 from raypipe.config.common import HANDED_ON, RUN_CONTROL, CommonConfig
 from raypipe.config.estimate import EstimatedConfig
 from raypipe.config.prepare import PrepareConfig
@@ -32,5 +32,6 @@ __all__ = [
     "SweepConfig",
     "TrainConfig",
     "nearest",
+    "of_type",
     "require",
 ]

@@ -1,8 +1,11 @@
 """Conditions that a configuration must meet, each refused with what it got, what it expected and a remedy."""
 
 import difflib
+import functools
+import os
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from raypipe.errors import ConfigError
 
@@ -11,6 +14,27 @@ def require(holds: bool, got: str, expected: str, remedy: str = "") -> None:
     """Raise ConfigError unless the condition holds."""
     if not holds:
         raise ConfigError(got, expected, remedy)
+
+
+def of_type(value: Any, annotation: Any, got: str) -> Any:
+    """The value as the annotation's type; paths serve as strings, lists as tuples, whole numbers as numbers.
+
+    Raises ConfigError where it is of another type.
+    """
+    from pydantic import ValidationError
+
+    plain = os.fspath(value) if isinstance(value, os.PathLike) else tuple(value) if isinstance(value, list) else value
+    try:
+        return _adapter(annotation).validate_python(plain, strict=True)
+    except ValidationError as error:
+        raise ConfigError(got, error.errors()[0]["msg"].removeprefix("Input should be ")) from None
+
+
+@functools.cache
+def _adapter(annotation: Any) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(annotation)
 
 
 def one_source(dataset: str | None, folder: str | None, filename: str | None) -> None:

@@ -3,11 +3,12 @@
 import hashlib
 import json
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
+from tyro import MISSING
 from tyro.conf import arg
 
-from raypipe.config.checks import require
+from raypipe.config.checks import of_type, require
 
 # Fields that say how a command runs and where its outputs go, not what it computes: they are not part of its hash.
 RUN_CONTROL = frozenset({"config", "address", "num_cpus", "wait_for_resources", "overwrite", "resume"}) | {
@@ -61,6 +62,16 @@ class CommonConfig:
     """Keep an existing complete output of the same input and configuration; finish an incomplete one."""
     allow_literal_token: bool = False
     """Accept a token written out on the command line inside a Ray job, where it is stored in the job's metadata."""
+
+    def __post_init__(self) -> None:
+        """Hold each value as its field's type. Raises ConfigError."""
+        annotations = get_type_hints(type(self))
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if value is not MISSING:  # the parser's mark for what is still to come
+                shown = type(value).__name__ if f.metadata.get("secret") else repr(value)
+                held = of_type(value, annotations[f.name], f"--{f.name.replace('_', '-')} {shown}")
+                object.__setattr__(self, f.name, held)
 
     def validate(self) -> None:
         """Refuse values that cannot work. Raises ConfigError."""

@@ -140,12 +140,13 @@ class Table:
     def extra_columns_without(self, *used: str) -> list[str]:
         return [c.encode(errors="replace").decode() for c in self.columns if c not in used]
 
-    def files_without_rows(self) -> list[str]:
-        """Input files of which no row was usable, in order; those without any record too."""
-        usable = np.ones(len(schema.REASONS) + 1, bool)
-        usable[[_REASON_CODE[reason] for reason in schema.UNUSABLE]] = False
-        filled = set(np.unique(self.order[usable[self.reason]] >> LINE_BITS).tolist())
-        return [name for number, name in enumerate(self.files) if number not in filled]
+    def by_file(self) -> dict[str, dict[str, int]]:
+        """Records of each input file, in order; how many of them were unusable, and how many are kept."""
+        is_unusable = np.isin(self.reason, [_REASON_CODE[reason] for reason in schema.UNUSABLE])
+        parts = {"rows": slice(None), "unusable": is_unusable, "kept": self.side != REMOVED}
+        file = self.order >> LINE_BITS
+        counts = {part: np.bincount(file[rows], minlength=len(self.files)) for part, rows in parts.items()}
+        return {name: {part: int(n[place]) for part, n in counts.items()} for place, name in enumerate(self.files)}
 
     def reasons(self) -> dict[str, int]:
         """How many rows left for each reason that occurred, in the order of the stages."""

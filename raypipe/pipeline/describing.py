@@ -26,13 +26,16 @@ def report(job: Job, table: Any, facts: dict[str, Any]) -> dict[str, Any]:
         if sizes["in"][code]
     }
     splits = {side: int(sizes[side].sum()) for side in (TRAIN, TEST)}
+    files = table.by_file()
     return {
         "rows_in": len(table.order),
         "kept": sum(splits.values()),
         "splits": splits,
         "removed": table.reasons(),
         "classes": classes,
-        "notices": _notices(table, classes, facts, job.config) + previous.notices(job.earlier, facts["previous"]),
+        "files": files,
+        "notices": _notices(table, classes, files, facts, job.config)
+        + previous.notices(job.earlier, facts["previous"]),
         **facts,
         "corrections": table.corrections,
         "relabelled_by_majority": table.relabelled,
@@ -55,14 +58,20 @@ def facts(table: Table) -> dict[str, Any]:
     }
 
 
-def _notices(table: Any, classes: dict[str, dict[str, int]], facts: dict[str, Any], config: PrepareConfig) -> list[str]:
+def _notices(
+    table: Any,
+    classes: dict[str, dict[str, int]],
+    files: dict[str, dict[str, int]],
+    facts: dict[str, Any],
+    config: PrepareConfig,
+) -> list[str]:
     """What a reader of the report should know beside the numbers."""
     single = [name for name, c in classes.items() if c[TRAIN] == 1 and c[TEST] == 0]
     gone = [name for name, c in classes.items() if c[TRAIN] + c[TEST] == 0]
     corrections = table.corrections or {}
     lists = sum("multi-label" in detail for detail in table.ingest_details)
     rows = sum(c[TRAIN] + c[TEST] for c in classes.values())
-    empty = table.files_without_rows()
+    empty = [name for name, count in files.items() if count["rows"] == count["unusable"]]
     notices = {
         f"warning: {len(single):,} of {rows:,} kept rows are the only one of their class; is {config.subject!r} the "
         "column of a label? (--subject)": len(single) > rows / 2,

@@ -14,7 +14,7 @@ from raypipe.config import PrepareConfig
 from raypipe.errors import ConfigError, DataError, RaypipeError
 from raypipe.pipeline.common import Clock
 from raypipe.runtime import say
-from raypipe.schema import UNUSABLE
+from raypipe.schema import BAD_JSON, UNUSABLE
 
 
 class Job:
@@ -163,8 +163,11 @@ def refuse_bad_input(table: Any, max_bad_fraction: float) -> None:
     if bad > max_bad_fraction * rows:
         first = table.row_id(int(np.flatnonzero(table.reason >= 0)[0]))
         listed = ", ".join(f"{n:,} {reason}" for reason, n in counts.items())
+        remedy = "mend the input, check --text and --subject, or raise --max-bad-fraction"
+        if counts.get(BAD_JSON) == rows:
+            remedy = "one JSON object on each line of a .jsonl file; .csv and .parquet files are read by their ending"
         raise DataError(
             f"{bad:,} of {rows:,} rows cannot be used ({listed}; the first is {first})",
             f"at most {max_bad_fraction:.0%}",
-            "mend the input, check --text and --subject, or raise --max-bad-fraction",
+            remedy,
         )

@@ -14,6 +14,7 @@ from raypipe.report.hints import Story
 CLASSES_DRAWN = 30  # classes from which on a plot of all sizes stands above the table with its bars
 CONFLICTS_DRAWN = 4  # pairs of labels from which on a heat map says more than the table
 SUSPECTS_SHOWN = 100  # most suspect rows of an audit, with their texts
+FILES_SHOWN = 50  # input files, those with the most unusable rows first
 PAIRS_SHOWN = 25  # most frequent errors, as a list below the heat map
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -38,6 +39,7 @@ def prepare_page(report: dict[str, Any], examples: dict[str, Any], card: str) ->
     """The page of a prepare report; ``examples`` holds rows with texts, which the report does not."""
     classes = dict(sorted(report["classes"].items(), key=lambda item: (-item[1]["in"], item[0])))
     conflicts = [(*p["labels"], p["conflicts"]) for p in report["proposed_merges"]["conflicting"]]
+    files = sorted(report["files"].items(), key=lambda item: -item[1]["unusable"])
     return render(
         "prepare.html",
         title="prepare",
@@ -49,6 +51,7 @@ def prepare_page(report: dict[str, Any], examples: dict[str, Any], card: str) ->
         if len(classes) >= CLASSES_DRAWN
         else None,
         classes=classes,
+        files=files[:FILES_SHOWN],
         largest=max((c["in"] for c in classes.values()), default=1),
         conflicts=plots.conflicts(conflicts) if len(conflicts) >= CONFLICTS_DRAWN else None,
         lengths={

@@ -189,6 +189,7 @@ def _worker(config: dict[str, Any]) -> dict[str, Any] | RaypipeError:
     What is raised on purpose is returned: it is the same on all workers, and another try would end no better.
     """
     import contextlib
+    import logging
     import tempfile
 
     import ray.train
@@ -196,6 +197,7 @@ def _worker(config: dict[str, Any]) -> dict[str, Any] | RaypipeError:
 
     from raypipe.train.loop import fine_tune
 
+    logging.getLogger().setLevel(logging.WARNING)  # Ray Train names a logger by its file, out of LoggingConfig's reach
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     if world == 1:

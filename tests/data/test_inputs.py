@@ -166,8 +166,22 @@ def test_every_record_of_every_format_is_kept_or_in_the_ledger(prepare_rows, tmp
         assert detail is None or detail in got[3], row_id
     assert out["report"]["rows_in"] == len(expected)
     assert out["report"]["extra_columns"] == ["extra", "other", "more", "body"]
+    assert out["report"]["files"] == files_of(
+        out, sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
+    )
     lists = sum("multi-label" in (r["detail"] or "") for r in out["removed"])
     assert lists == 4 and any(n.startswith("4 rows have a list of labels") for n in out["report"]["notices"])
+
+
+def files_of(out, names):
+    """The account of the input files by the ledger and the sides."""
+    counts = {name: {"rows": 0, "unusable": 0, "kept": 0} for name in names}
+    for row in all_rows(out):
+        count = counts[row["id"].rsplit(":", 1)[0]]
+        count["rows"] += 1
+        count["unusable"] += row.get("reason") in schema.UNUSABLE
+        count["kept"] += "reason" not in row
+    return counts
 
 
 def all_rows(out):
@@ -253,6 +267,13 @@ def test_the_share_of_bad_rows_at_its_border(prepare_rows, tmp_path):
     assert prepare_rows(rows, max_bad_fraction=0.1)["report"]["removed"] == {"bad_json": 1, "missing_text": 1}
     with pytest.raises(DataError, match="1 of 20"):
         prepare_rows([*FILLER[:19], "{"], max_bad_fraction=0)
+
+
+def test_a_csv_file_that_is_called_jsonl(prepare_rows):
+    with pytest.raises(
+        DataError, match=r"3 of 3 rows .*3 bad_json.* Remedy: one JSON object on each line of a \.jsonl"
+    ):
+        prepare_rows(["text,label", "hello,a", "good bye,b"])
 
 
 def test_a_log_that_begins_without_labels_is_read_and_a_column_that_never_comes_is_refused(tmp_path):
