@@ -22,7 +22,7 @@ from raypipe.schema import LABEL, TEXT
 from raypipe.tokens import Secret
 from raypipe.train import finetune, loop, modeling
 from raypipe.train.devices import has_fast_bf16
-from raypipe.train.job import Job
+from raypipe.train.job import TrainJob
 from raypipe.train.recipe import Recipe, recipe_for
 
 TEST_SHARE, SPLIT_SEED = 0.2, 42
@@ -96,7 +96,7 @@ def fine_tune(texts: Sequence[str], labels: np.ndarray, data: Labelled, recipe: 
         )
         for part in finetune.hold_out(frame, data.names, config)
     ]  # fmt: skip
-    job = Job(
+    job = TrainJob(
         model=model,
         labels=data.names,
         recipe=recipe,

@@ -23,13 +23,13 @@ from raypipe.demo import encoder_path
 from raypipe.hub import Source
 from raypipe.tokens import Secret
 from raypipe.train import loop, modeling
-from raypipe.train.job import Job
+from raypipe.train.job import TrainJob
 from raypipe.train.recipe import Recipe
 
 
-def job(options: Any, labels: list[str]) -> Job:
+def job(options: Any, labels: list[str]) -> TrainJob:
     """One epoch of the small models' recipe, untracked."""
-    return Job(
+    return TrainJob(
         model=Source(encoder_path()),
         labels=labels,
         recipe=Recipe(2e-4, 1, 16),
@@ -52,13 +52,13 @@ def job(options: Any, labels: list[str]) -> Job:
     )
 
 
-def bare(work: Job, train: pa.Table, validation: pa.Table) -> float:
+def bare(work: TrainJob, train: pa.Table, validation: pa.Table) -> float:
     """Seconds of the training in a new process without Ray."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return float(pool.apply(_bare, (work, train, validation)))
 
 
-def _bare(work: Job, train: pa.Table, validation: pa.Table) -> float:
+def _bare(work: TrainJob, train: pa.Table, validation: pa.Table) -> float:
     with tempfile.TemporaryDirectory() as name:
         folders = [Path(name, kind) for kind in ("model", "scratch")]
         for folder in folders:
@@ -66,7 +66,7 @@ def _bare(work: Job, train: pa.Table, validation: pa.Table) -> float:
         return float(loop.fine_tune(work, train, validation, *map(str, folders))["seconds"])
 
 
-def under_ray(work: Job, train: Any, validation: Any) -> float:
+def under_ray(work: TrainJob, train: Any, validation: Any) -> float:
     """Seconds of the training in a Ray Train worker."""
     from raypipe.train.finetune import Workers, finetune
 

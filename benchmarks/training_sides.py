@@ -103,7 +103,7 @@ def raypipe(settings: dict[str, Any]) -> dict[str, Any]:
         batches=batches,
         model=model,
         args=arguments(settings, gradient_accumulation_steps=batches.accumulation, average_tokens_across_devices=False),
-        train_dataset=loop.Rows(table),
+        train_dataset=loop.TokenRows(table),
         data_collator=collate,
         callbacks=[steps],
     )
@@ -127,7 +127,7 @@ def stock(settings: dict[str, Any]) -> dict[str, Any]:
             gradient_accumulation_steps=rows // batch,
             train_sampling_strategy="random" if fixed else "group_by_length",
         ),
-        train_dataset=loop.Rows(table),
+        train_dataset=loop.TokenRows(table),
         data_collator=collate,
         processing_class=tokenizer,
         callbacks=[steps],

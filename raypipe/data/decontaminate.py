@@ -12,7 +12,7 @@ from raypipe.core import keep, similarity, tfidf
 from raypipe.core.keep import Nearest
 from raypipe.data import ingest
 from raypipe.data.table import Table, row_id
-from raypipe.data.tasks import Arrays, Graph, Work, in_order, packed, unpacked
+from raypipe.data.tasks import Arrays, TaskGraph, Work, in_order, packed, unpacked
 from raypipe.data.vectorise import Vectors, arrays_of, matrix_of, ready_of
 
 _ROWS = 20_000  # rows of a block of the other file
@@ -31,7 +31,7 @@ def decontaminate(table: Table, vectors: Vectors, folder: str, files: list[str],
     places = np.concatenate([np.empty((0, 3), np.int64), *(s["places"] for s in summaries)])  # order, key high, key low
     starts = np.cumsum([0, *(len(s["places"]) for s in summaries)])
     nearest = Nearest(len(table.order))  # rows of the other files numbered by their place
-    graph = Graph("decontaminate", len(vectors.blocks) * len(foreign), work)
+    graph = TaskGraph("decontaminate", len(vectors.blocks) * len(foreign), work)
     numbers = [vectors.vocabulary.numbers(unpacked(summary)) for summary in summaries]
 
     def look(number: int, other: int) -> None:

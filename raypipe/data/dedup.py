@@ -13,7 +13,7 @@ from raypipe import schema
 from raypipe.core import keep, similarity
 from raypipe.core.keep import Nearest
 from raypipe.data.table import Table
-from raypipe.data.tasks import Arrays, Graph, Work
+from raypipe.data.tasks import Arrays, TaskGraph, Work
 from raypipe.data.vectorise import Vectors, ready_of
 
 
@@ -48,7 +48,7 @@ class _Rule:
         self.text[table.alive] = table.text_numbers(table.alive)
         self.text_taken = np.zeros(self.text.max(initial=-1) + 1, bool)
         self.waits_for = list(range(len(self.blocks)))  # comparisons that each block still waits for
-        self.graph = Graph("join", len(self.blocks) * (len(self.blocks) + 1) // 2, work)
+        self.graph = TaskGraph("join", len(self.blocks) * (len(self.blocks) + 1) // 2, work)
 
     def run(self) -> None:
         if self.blocks:

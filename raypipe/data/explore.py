@@ -21,7 +21,7 @@ SLICE_PAIRS = 10_000_000  # pairs that one call of the join should find at most:
 _MARGIN = 4  # a block is joined in one call if a sample predicts this many times fewer pairs
 
 
-class Graph(NamedTuple):
+class PairGraph(NamedTuple):
     """The living rows, and the near pairs of their distinct vectors."""
 
     rows: np.ndarray  # (rows,) numbers in the table
@@ -42,17 +42,17 @@ class Outcome(NamedTuple):
     similarity: np.ndarray  # (removed,)
 
 
-def graph(table: Table, vectors: Vectors, block_rows: int, max_pairs: int) -> Graph:
+def graph(table: Table, vectors: Vectors, block_rows: int, max_pairs: int) -> PairGraph:
     """One exact join at the lowest threshold. Raises DataError beyond ``max_pairs``; nothing is left out below."""
     rows = table.alive
     place = np.searchsorted(np.concatenate(vectors.rows), rows)  # where a living row stands among the vectors
     hashes = ray.get([ray.remote(_hashes).remote(shard) for shard in vectors.blocks])
     vector, first = _distinct(np.concatenate(hashes)[place])
     pairs = _join(vectors, place[first], THRESHOLDS[0], block_rows, max_pairs)
-    return Graph(rows, vector, table.text_numbers(rows), pairs, len(first))
+    return PairGraph(rows, vector, table.text_numbers(rows), pairs, len(first))
 
 
-def outcomes(found: Graph) -> Iterator[Outcome]:
+def outcomes(found: PairGraph) -> Iterator[Outcome]:
     """The keep rule at each threshold, over the pairs that reach it."""
     indptr, neighbour, cosine = keep.symmetric(*found.pairs, found.size)
     source = np.repeat(np.arange(found.size), np.diff(indptr))

@@ -27,7 +27,7 @@ _NO_KEYS = np.empty((0, 2), np.int64)
 
 
 @dataclass(frozen=True)
-class Earlier:
+class PreviousSet:
     """The files of an earlier set, looked up at the door."""
 
     train: str
@@ -56,7 +56,7 @@ class Former:
     in_both: int = 0  # keys that were in both; they count as test
 
 
-def locate(stem: str | None, own_output: str, resume: bool) -> Earlier | None:
+def locate(stem: str | None, own_output: str, resume: bool) -> PreviousSet | None:
     """The earlier set that was written with ``-o stem``. Raises ConfigError where it is not there."""
     if stem is None:
         return None
@@ -71,10 +71,10 @@ def locate(stem: str | None, own_output: str, resume: bool) -> Earlier | None:
     complete = storage.exists(report)
     if stem == storage.absolute(own_output).removesuffix(".jsonl"):
         _refuse_to_replace(stem, complete, resume)
-    return Earlier(train, test, _retired(report) if complete else "", complete)
+    return PreviousSet(train, test, _retired(report) if complete else "", complete)
 
 
-def read(earlier: Earlier | None) -> Former:
+def read(earlier: PreviousSet | None) -> Former:
     """The keys of both sides, one task a file. Raises DataError."""
     if earlier is None:
         return Former()
@@ -130,7 +130,7 @@ def account(table: Table, former: Former, past: np.ndarray, short: np.ndarray) -
     }
 
 
-def notices(earlier: Earlier | None, account: dict[str, Any] | None) -> list[str]:
+def notices(earlier: PreviousSet | None, account: dict[str, Any] | None) -> list[str]:
     """Where --previous could not have its way."""
     if earlier is None or account is None:
         return []

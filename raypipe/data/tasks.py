@@ -87,7 +87,7 @@ def _tasks_at_once(moment: int) -> int:
     return 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
-class Graph:
+class TaskGraph:
     """Runs tasks as they become ready, first things first, a bounded number at a time."""
 
     def __init__(self, stage: str, total: int, work: Work) -> None:

@@ -80,27 +80,6 @@ def finished_output(mark: str, config: CommonConfig, outputs: list[str]) -> dict
     return finished if all(storage.exists(output) for output in outputs) else None
 
 
-def open_unfinished(place: str, plan: dict[str, Any], resume: bool, output: str) -> bool:
-    """A folder for work in progress on ``plan``, which the caller has locked; empty but for --resume.
-
-    Returns whether it holds work to go on with. Raises ConfigError where --resume finds there that of another plan.
-    """
-    path = storage.join(place, "plan.json")
-    if resume and storage.exists(path):
-        if json.loads(storage.read_text(path)) != plan:
-            raise ConfigError(
-                f"--resume with another configuration, dataset or base model than the unfinished {output}",
-                "the same flags and data",
-                "run without --resume to begin anew",
-            )
-        return True
-    for name in storage.names_in(place):
-        if name != storage.LOCK:
-            storage.remove(storage.join(place, name))
-    storage.write_text(path, json.dumps(plan))
-    return False
-
-
 def write_json(path: str, value: Any) -> None:
     """Write a JSON file whole, into a staging folder or over an older one."""
     storage.write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")

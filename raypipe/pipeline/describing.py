@@ -9,11 +9,11 @@ from raypipe import provenance
 from raypipe.config import PrepareConfig
 from raypipe.data import contrast, groups, hygiene, lengths, previous, rowwise
 from raypipe.data.table import TO_TEST, TO_TRAIN, Table
-from raypipe.pipeline.job import Job
+from raypipe.pipeline.job import PrepareJob
 from raypipe.schema import TEST, TRAIN
 
 
-def report(job: Job, table: Any, facts: dict[str, Any]) -> dict[str, Any]:
+def report(job: PrepareJob, table: Any, facts: dict[str, Any]) -> dict[str, Any]:
     """The content of NAME_report.json, but for the checksums of the outputs."""
     sizes = {
         TRAIN: table.class_sizes(np.flatnonzero(table.side == TO_TRAIN)),

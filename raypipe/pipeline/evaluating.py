@@ -132,10 +132,10 @@ def score_and_write(
     model_config = modeling.load_config(model, token)
     labels, temperature = modeling.labels_of(model_config), modeling.temperature_of(model_config)
     fingerprint = hub.fingerprint(model)
-    plan = [config.hash(), fingerprint, rows.fingerprint]
+    name, inputs = out.predictions.removesuffix(".jsonl"), [fingerprint, rows.fingerprint]
     is_strict = isinstance(config, EvaluateConfig)  # a training that goes on may have another model now
     with (
-        kept_work(out.folder, out.predictions.removesuffix(".jsonl"), plan, config.resume, is_strict) as work,
+        kept_work(out.folder, name, config.hash(), inputs, config.resume, strict=is_strict) as work,
         storage.staged(out.folder, out.metrics, [out.predictions, out.page]) as stage,
     ):
         scorer, precision = make_scorer(config, model, token, fingerprint, rows.blocks, True, work)

@@ -8,7 +8,7 @@ import numpy as np
 from raypipe import provenance, storage
 from raypipe.config import PrepareConfig
 from raypipe.pipeline.common import finished_output, write_json
-from raypipe.pipeline.job import Job, refuse_changed_input
+from raypipe.pipeline.job import PrepareJob, refuse_changed_input
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import StageResult
 
@@ -25,7 +25,7 @@ def explore(config: PrepareConfig) -> StageResult:
         config.input_dir, config.output_filename, config.label_map, config.corrections, config.decontaminate
     )
     out = _Outputs(config.output_filename)
-    job = Job(config, out)
+    job = PrepareJob(config, out)
     finished = None if job.unfinished() else finished_output(out.mark, config, list(out.paths().values()))
     with session(config):
         require_shared(job.source, out.folder, config.decontaminate)
@@ -53,7 +53,7 @@ class _Outputs:
         return {"explore": self.mark, "page": storage.join(self.folder, self.page)}
 
 
-def _stages(job: Job, out: _Outputs, work: Any) -> dict[str, Any]:
+def _stages(job: PrepareJob, out: _Outputs, work: Any) -> dict[str, Any]:
     from raypipe.data import bands, explore
     from raypipe.report import pages
 

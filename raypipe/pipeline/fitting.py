@@ -56,9 +56,9 @@ def job_of(
     **more: Any,
 ) -> Any:
     """What the workers are told; ``more`` are fields that only a sweep has."""
-    from raypipe.train.job import Job
+    from raypipe.train.job import TrainJob
 
-    return Job(
+    return TrainJob(
         model=base,
         labels=data.labels,
         recipe=recipe,

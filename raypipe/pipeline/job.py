@@ -1,7 +1,5 @@
 """What prepare and its --explore share: the input checked at the door, resumable work, rows up to their vectors."""
 
-import hashlib
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -9,15 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from raypipe import __version__, storage
+from raypipe import storage
 from raypipe.config import PrepareConfig
-from raypipe.errors import ConfigError, DataError, RaypipeError
+from raypipe.errors import ConfigError, DataError
 from raypipe.pipeline.common import Clock
+from raypipe.pipeline.kept import is_kept, kept_work, work_root
 from raypipe.runtime import say
 from raypipe.schema import BAD_JSON, UNUSABLE
 
 
-class Job:
+class PrepareJob:
     """One run of the stages; made on the driver, with everything refused at the door that can be."""
 
     def __init__(self, config: PrepareConfig, out: Any) -> None:
@@ -29,7 +28,7 @@ class Job:
         ingest.peek(self.source, self.files, config.text, config.subject)
         self.renames = labels.read_label_map(config.label_map)
         self.corrections = corrections.read_corrections(config.corrections)
-        made = (*out.paths().values(), self._work_root())
+        made = (*out.paths().values(), work_root(out.folder, out.name))
         decided = storage.absolute(config.corrections) if config.corrections is not None else None
         for path in (storage.join(self.source, name) for name in self.files):
             if path == decided:
@@ -63,58 +62,21 @@ class Job:
         self.checksums = sums
 
     def run(self, stages: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-        """The stages, going on where a killed run stopped under --resume; returns the report, which completes them.
-
-        What finished tasks made is kept beside the output until it is complete, unless the input is at fault.
-        """
-        is_new = not storage.exists(self.out.folder)
-        root = self._work_root()
-        with storage.locked(root):
-            work = self._open_work(root)
-            try:
-                report = stages(work)
-            except RaypipeError as error:
-                if error.exit_code == 2:
-                    storage.remove(root)
-                    if is_new:
-                        storage.remove_if_empty(self.out.folder)
-                raise
-            storage.remove(root)
-        return report
-
-    def unfinished(self) -> bool:
-        """Whether --resume finds work of a killed run with this configuration, which it then goes on with."""
-        names = storage.names_in(self._work_root())
-        return self.config.resume and any(name.startswith(self.config.hash()) for name in names)
-
-    def _work_root(self) -> str:
-        return storage.join(self.out.folder, f".{self.out.name}.work")
-
-    def _open_work(self, root: str) -> Any:
-        """The folder of finished tasks, which only the same work ever finds; empty but for --resume.
-
-        Raises ConfigError where --resume finds the work of another job alone.
-        """
+        """The stages, going on where a killed run stopped under --resume; returns the report, which completes them."""
         import ray
 
         from raypipe.data import ingest
         from raypipe.data.tasks import Work
 
-        plan = f"{self.config.hash()}-{_short(self.checksums)}"
+        config, out = self.config, self.out
         python = ".".join(map(str, sys.version_info[:2]))
-        layout = [self.config.block_rows, ingest.PIECE_BYTES, __version__, ray.__version__, np.__version__, python]
-        mine = f"{plan}-{_short(layout)}"
-        found = [name for name in storage.names_in(root) if name != storage.LOCK]
-        if self.config.resume and found and not any(name.startswith(plan) for name in found):
-            raise ConfigError(
-                f"--resume with another configuration or input than the unfinished {self.out.mark}",
-                "the same flags and files",
-                "run without --resume to begin anew",
-            )
-        for name in found:
-            if name != mine or not self.config.resume:
-                storage.remove(storage.join(root, name))
-        return Work(storage.join(root, mine))
+        layout = [config.block_rows, ingest.PIECE_BYTES, ray.__version__, np.__version__, python]
+        with kept_work(out.folder, out.name, config.hash(), self.checksums, config.resume, layout) as place:
+            return stages(Work(place))
+
+    def unfinished(self) -> bool:
+        """Whether --resume finds work of a killed run with this configuration, which it then goes on with."""
+        return self.config.resume and is_kept(self.out.folder, self.out.name, self.config.hash())
 
     def vectorised(self, work: Any) -> tuple[Any, Any]:
         """The stages from ingest to decontamination: the table of all rows, and the vectors of those left."""
@@ -140,10 +102,6 @@ class Job:
             with clock("decontaminate"):
                 decontaminate.decontaminate(table, vectors, *self.decontaminated, config.text, work)
         return table, vectors
-
-
-def _short(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def refuse_changed_input(finished: dict[str, Any] | None, checksums: dict[str, str]) -> None:

@@ -1,4 +1,7 @@
-"""The folder beside an output where scored blocks are kept until it is complete."""
+"""Work in progress that --resume goes on with: what tasks made, beside their output, and the folder of Ray Train.
+
+Both are the caller's alone while it works, and hold nothing of a run with other flags or input.
+"""
 
 import contextlib
 import hashlib
@@ -11,27 +14,31 @@ from raypipe.errors import ConfigError, RaypipeError
 
 
 @contextlib.contextmanager
-def kept_work(folder: str, name: str, plan: list[Any], resume: bool, strict: bool = True) -> Iterator[str]:
-    """The work folder ``.NAME.work/PLAN`` under ``folder``, empty but for ``resume``; removed when the block ends.
+def kept_work(
+    folder: str, name: str, config_hash: str, inputs: Any, resume: bool, layout: Any = None, strict: bool = True
+) -> Iterator[str]:
+    """The work folder of the output ``name`` under ``folder``, empty but for ``resume``; removed when the block ends.
 
-    It stays where the block breaks, but for what is refused at its first try. ``plan`` is all that decides the scores.
+    It stays where the block breaks, but for what is refused at its first try. The configuration and ``inputs`` are all
+    that decides the result; work of another ``layout``, or of another version, cannot be used and is begun anew.
 
-    Raises ConfigError where ``resume`` finds the work of another plan alone; without ``strict`` that is removed.
+    Raises ConfigError where ``resume`` finds the work of others alone; without ``strict`` that is removed.
     """
-    root = storage.join(folder, f".{name}.work")
-    mine = hashlib.sha256(json.dumps([*plan, __version__]).encode()).hexdigest()[:32]
+    root = work_root(folder, name)
+    plan = f"{config_hash}-{_short(inputs)}-"
+    mine = plan + _short([layout, __version__])
     is_new = not storage.exists(folder)
     with storage.locked(root):
-        found = [name for name in storage.names_in(root) if name != storage.LOCK]
-        if resume and strict and found and mine not in found:
+        found = [kept for kept in storage.names_in(root) if kept != storage.LOCK]
+        if resume and strict and found and not any(kept.startswith(plan) for kept in found):
             raise ConfigError(
-                f"--resume with another configuration, model or input than the unfinished {name}",
+                f"--resume with another configuration, model or input than the unfinished {name} in {folder}",
                 "the same flags, model and rows",
                 "run without --resume to begin anew",
             )
-        for other in found:
-            if other != mine or not resume:
-                storage.remove(storage.join(root, other))
+        for kept in found:
+            if kept != mine or not resume:
+                storage.remove(storage.join(root, kept))
         try:
             yield storage.join(root, mine)
         except RaypipeError as error:
@@ -41,3 +48,38 @@ def kept_work(folder: str, name: str, plan: list[Any], resume: bool, strict: boo
                     storage.remove_if_empty(folder)
             raise
         storage.remove(root)
+
+
+def is_kept(folder: str, name: str, config_hash: str) -> bool:
+    """Whether there is kept work of a run with this configuration."""
+    return any(kept.startswith(f"{config_hash}-") for kept in storage.names_in(work_root(folder, name)))
+
+
+def open_unfinished(place: str, plan: dict[str, Any], resume: bool, output: str) -> bool:
+    """The folder in which Ray Train or Tune works on ``plan``, locked by the caller; empty but for --resume.
+
+    Returns whether it holds work to go on with. Raises ConfigError where --resume finds there that of another plan.
+    """
+    path = storage.join(place, "plan.json")
+    if resume and storage.exists(path):
+        if json.loads(storage.read_text(path)) != plan:
+            raise ConfigError(
+                f"--resume with another configuration, dataset or base model than the unfinished {output}",
+                "the same flags and data",
+                "run without --resume to begin anew",
+            )
+        return True
+    for name in storage.names_in(place):
+        if name != storage.LOCK:
+            storage.remove(storage.join(place, name))
+    storage.write_text(path, json.dumps(plan))
+    return False
+
+
+def work_root(folder: str, name: str) -> str:
+    """The folder beside an output that holds its kept work."""
+    return storage.join(folder, f".{name}.work")
+
+
+def _short(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

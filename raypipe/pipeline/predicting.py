@@ -72,7 +72,7 @@ def _to_files(
     earlier, fingerprint = places.finished(config), hub.fingerprint(model)
     if earlier is not None and earlier["model_fingerprint"] != fingerprint:
         raise ConfigError("--resume with another model", "that of the finished predictions", "--overwrite")
-    with kept_work(places.folder, places.stem, [config.hash(), fingerprint], config.resume) as work:
+    with kept_work(places.folder, places.stem, config.hash(), fingerprint, config.resume) as work:
         finished = Finished(work, earlier)
         left = finished.left(folder, files, places)
         summary = {"precision": None, "notices": []} if earlier is None else earlier

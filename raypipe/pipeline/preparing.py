@@ -8,7 +8,7 @@ from raypipe.config import PrepareConfig
 from raypipe.forecast import compared
 from raypipe.pipeline import publishing
 from raypipe.pipeline.common import finished_output, hf_token, write_json
-from raypipe.pipeline.job import Job, refuse_changed_input
+from raypipe.pipeline.job import PrepareJob, refuse_changed_input
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import DATASET_FILES, TEST, TRAIN, StageResult
 
@@ -53,7 +53,7 @@ def prepare(config: PrepareConfig) -> StageResult:
     )
 
 
-def at_the_door(config: PrepareConfig) -> tuple[Job, hub.Target | None, str | None]:
+def at_the_door(config: PrepareConfig) -> tuple[PrepareJob, hub.Target | None, str | None]:
     """All that can be refused before work, with the target of a push and the token. Raises ConfigError or DataError."""
     token = hf_token(config)
     storage.check_reachable(
@@ -61,7 +61,7 @@ def at_the_door(config: PrepareConfig) -> tuple[Job, hub.Target | None, str | No
     )
     out = _Outputs(config.output_filename)
     target = publishing.at_the_door(config, out.paths()["dataset"], token)
-    return Job(config, out), target, token
+    return PrepareJob(config, out), target, token
 
 
 class _Outputs:
@@ -82,7 +82,7 @@ class _Outputs:
         return {kind: storage.join(self.folder, name) for kind, name in names.items()}
 
 
-def _stages(job: Job, out: _Outputs, work: Any) -> dict[str, Any]:
+def _stages(job: PrepareJob, out: _Outputs, work: Any) -> dict[str, Any]:
     """All stages in their order; returns the report that completes the output."""
     from raypipe.data import balance, dedup, previous
 
@@ -105,7 +105,7 @@ def _stages(job: Job, out: _Outputs, work: Any) -> dict[str, Any]:
     return _write(job, out, table, facts, work)
 
 
-def _write(job: Job, out: _Outputs, table: Any, facts: dict[str, Any], work: Any) -> dict[str, Any]:
+def _write(job: PrepareJob, out: _Outputs, table: Any, facts: dict[str, Any], work: Any) -> dict[str, Any]:
     from raypipe.data import write
     from raypipe.pipeline import describing
     from raypipe.report import cards, pages

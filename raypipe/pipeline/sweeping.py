@@ -12,7 +12,8 @@ from raypipe.config import SweepConfig
 from raypipe.errors import ConfigError, StageError
 from raypipe.hub import Source
 from raypipe.pipeline import fitting
-from raypipe.pipeline.common import Clock, finished_output, hf_token, open_unfinished, wandb_key, write_json
+from raypipe.pipeline.common import Clock, finished_output, hf_token, wandb_key, write_json
+from raypipe.pipeline.kept import open_unfinished
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import StageResult
 
@@ -87,7 +88,7 @@ class _Sweep:
         plans = []
         for choice in choices:
             job = self._job(choice, workers, bases[choice.model], recipes[choice.model], data)
-            plans.append(tuning.Plan(choice, job, made[choice.model].train, made[choice.model].validation))
+            plans.append(tuning.TrialPlan(choice, job, made[choice.model].train, made[choice.model].validation))
         budget_s = None if config.time_budget_minutes is None else 60 * config.time_budget_minutes
         with self.clock("trials"):
             trials = tuning.sweep(plans, workers, at_once, config.scheduler == "asha", budget_s, self.experiment)

@@ -10,7 +10,8 @@ from raypipe.config import EvaluateConfig, TrainConfig
 from raypipe.errors import ConfigError, RaypipeError
 from raypipe.hub import Source
 from raypipe.pipeline import evaluating, fitting, tracked, train_record
-from raypipe.pipeline.common import Clock, finished_output, hf_token, open_unfinished, wandb_key, write_json
+from raypipe.pipeline.common import Clock, finished_output, hf_token, wandb_key, write_json
+from raypipe.pipeline.kept import open_unfinished
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import StageResult
 

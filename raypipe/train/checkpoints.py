@@ -24,7 +24,7 @@ PROGRESS, BEST = "progress.json", "best"
 Report = Callable[[str], None]  # takes a checkpoint's folder, on every worker; the folder is the receiver's to remove
 
 
-class Best(TrainerCallback):
+class KeepBest(TrainerCallback):
     """Keeps the weights of the best evaluation by macro-F1 in a folder; stops after ``patience`` without a better.
 
     With them goes the temperature that fits that evaluation's rows, into the model's configuration.
@@ -60,7 +60,7 @@ class Checkpoints(TrainerCallback):
     """
 
     def __init__(
-        self, least_s: float, batches: TokenBatches, best: Best, report: Report, seconds_before: float
+        self, least_s: float, batches: TokenBatches, best: KeepBest, report: Report, seconds_before: float
     ) -> None:
         self._least_s, self._batches, self._best, self._report = least_s, batches, best, report
         self._last = time.monotonic()
@@ -102,7 +102,7 @@ class Checkpoints(TrainerCallback):
         self._report(folder)
 
 
-def go_on(checkpoint: str, batches: TokenBatches, best: Best) -> dict[str, Any]:
+def go_on(checkpoint: str, batches: TokenBatches, best: KeepBest) -> dict[str, Any]:
     """Bring the best weights back; returns what the checkpoint says of its progress.
 
     The number of workers and the token budget may be others, as long as the steps have the same rows.

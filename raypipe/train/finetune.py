@@ -20,7 +20,7 @@ from raypipe.hub import Source
 from raypipe.runtime import is_own, say, wait_for
 from raypipe.schema import LABEL, TEXT
 from raypipe.train import modeling
-from raypipe.train.job import Job
+from raypipe.train.job import TrainJob
 
 TRIAL_CPUS = 0.01  # of a sweep's trial that drives its workers; it must be above 0
 _OUTCOME = "outcome.json"  # in the last checkpoint, beside model/
@@ -129,7 +129,7 @@ def count_cut(blocks: list[Any]) -> dict[str, int]:
 
 
 def finetune(
-    job: Job,
+    job: TrainJob,
     train: list[Any],
     validation: list[Any],
     workers: Workers,

@@ -16,7 +16,7 @@ from raypipe.train.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainJob:
     """All that a worker needs; picklable."""
 
     model: Source

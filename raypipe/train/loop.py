@@ -25,12 +25,12 @@ from raypipe.core import calibration, intervals, metrics
 from raypipe.runtime import say
 from raypipe.train import attention, checkpoints, memory, modeling, tracking
 from raypipe.train.batching import TokenBatches
-from raypipe.train.job import Job
+from raypipe.train.job import TrainJob
 from raypipe.train.stepping import StepTrainer
 from raypipe.train.watching import Collapse, Evaluated, Track, WholeTime, WithinEpoch
 
 
-class Rows(torch.utils.data.Dataset):
+class TokenRows(torch.utils.data.Dataset):
     """Tokenised rows of an Arrow table  # input_ids: list<int32>, label: int64."""
 
     def __init__(self, table: pa.Table) -> None:
@@ -45,7 +45,7 @@ class Rows(torch.utils.data.Dataset):
 
 
 def fine_tune(
-    job: Job,
+    job: TrainJob,
     train: pa.Table,
     validation: pa.Table,
     folder: str,
@@ -71,12 +71,12 @@ def fine_tune(
     bf16 = job.uses_bf16()
     validation = validation.take(np.argsort(_lengths(validation), kind="stable"))  # neighbours pad least
     batches = job.batches(_lengths(train), rank, world)
-    best = checkpoints.Best(os.path.join(scratch, "best"), job.early_stopping_patience)
+    best = checkpoints.KeepBest(os.path.join(scratch, "best"), job.early_stopping_patience)
     progress = {"seconds": 0.0, "finished": False} if resume is None else checkpoints.go_on(resume, batches, best)
     tokenizer = modeling.load_tokenizer(job.model, job.hf_token.value)
     collate = DataCollatorWithPadding(tokenizer)
     arguments = _arguments(job, bf16, batches, os.path.join(scratch, "checkpoints"), int(_lengths(validation).max()))
-    sample = collate([Rows(train)[int(row)] for row in _of_all_lengths(train)])
+    sample = collate([TokenRows(train)[int(row)] for row in _of_all_lengths(train)])
     model, computes = _classifier(job, arguments.device, bf16, sample, warns=rank == 0)
     key, group = job.wandb_key.value, job.run_group
     held_out = _lengths(validation).sum() / _lengths(train).sum()
@@ -88,8 +88,8 @@ def fine_tune(
             class_weights=_balanced(train, len(job.labels)) if job.balanced_classes else None,
             model=model,
             args=arguments,
-            train_dataset=Rows(train),
-            eval_dataset=Rows(validation),
+            train_dataset=TokenRows(train),
+            eval_dataset=TokenRows(validation),
             data_collator=collate,
             compute_metrics=scores,
             callbacks=_callbacks(job, tracker, batches, best, forecast, report, progress["seconds"], evaluated),
@@ -132,7 +132,7 @@ def _history(state: TrainerState) -> dict[str, Any]:
 
 
 def _classifier(
-    job: Job, device: torch.device, bf16: bool, sample: Any, warns: bool
+    job: TrainJob, device: torch.device, bf16: bool, sample: Any, warns: bool
 ) -> tuple[Any, attention.Attention]:
     """The model to train, with the attention that the device and the job allow."""
     model = modeling.new_classifier(job.model, job.labels, job.seed, job.hf_token.value, job.truncation)
@@ -143,7 +143,7 @@ def _classifier(
 
 
 def _computed(
-    job: Job, arguments: TrainingArguments, batches: TokenBatches, computes: attention.Attention
+    job: TrainJob, arguments: TrainingArguments, batches: TokenBatches, computes: attention.Attention
 ) -> dict[str, Any]:
     """On what a worker computed, and how."""
     return {
@@ -156,10 +156,10 @@ def _computed(
 
 
 def _callbacks(
-    job: Job,
+    job: TrainJob,
     tracker: tracking.Tracker,
     batches: TokenBatches,
-    best: checkpoints.Best,
+    best: checkpoints.KeepBest,
     forecast: WholeTime,
     report: checkpoints.Report | None,
     seconds_before: float,
@@ -192,7 +192,7 @@ def _lengths(table: pa.Table) -> np.ndarray:
     return pc.list_value_length(table["input_ids"]).to_numpy().astype(np.int64)
 
 
-def _steps(job: Job, batches: TokenBatches) -> int:
+def _steps(job: TrainJob, batches: TokenBatches) -> int:
     """Optimizer steps of the whole training, as the Trainer counts them."""
     return math.ceil(job.recipe.epochs * batches.steps)
 
@@ -203,7 +203,7 @@ def _balanced(table: pa.Table, classes: int) -> torch.Tensor:
     return torch.tensor(len(table) / (classes * np.maximum(counts, 1)), dtype=torch.float32)
 
 
-def _arguments(job: Job, bf16: bool, batches: TokenBatches, folder: str, longest: int) -> TrainingArguments:
+def _arguments(job: TrainJob, bf16: bool, batches: TokenBatches, folder: str, longest: int) -> TrainingArguments:
     recipe = job.recipe
     return TrainingArguments(
         output_dir=folder,

@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 from transformers import EvalPrediction
 
 from raypipe.train import memory, modeling
-from raypipe.train.job import Job
+from raypipe.train.job import TrainJob
 from raypipe.train.loop import scores
 
 WARM_BATCHES = 2  # before the clock runs: pages are touched and kernels chosen
@@ -28,7 +28,7 @@ Shape = tuple[int, int]  # rows, tokens of the longest
 
 
 @dataclass(frozen=True)
-class Plan:
+class StepPlan:
     """The batches of one worker."""
 
     shapes: list[Shape]  # of an epoch
@@ -53,7 +53,7 @@ class Paced:
     model: Any  # with its random weights, in evaluation mode
 
 
-def plan(job: Job, lengths: np.ndarray, held_out: np.ndarray, world: int) -> Plan:
+def plan(job: TrainJob, lengths: np.ndarray, held_out: np.ndarray, world: int) -> StepPlan:
     """The batches of rank 0 for rows and validation rows of these tokens  # (rows,). Raises ConfigError."""
     batches = job.batches(lengths, 0, world)
     shapes = [(len(rows), int(lengths[rows].max())) for rows in batches]
@@ -62,10 +62,10 @@ def plan(job: Job, lengths: np.ndarray, held_out: np.ndarray, world: int) -> Pla
     starts = range(0, -(-len(ordered) // world), each)
     evaluation = [(len(part), int(part[-1])) for part in (ordered[s : s + each] for s in starts)]
     times = math.ceil(job.recipe.epochs) * job.evaluations_per_epoch
-    return Plan(shapes, batches.steps, job.recipe.epochs, evaluation, times)
+    return StepPlan(shapes, batches.steps, job.recipe.epochs, evaluation, times)
 
 
-def rehearse(job: Job, plan: Plan, limit_s: float) -> Paced:
+def rehearse(job: TrainJob, plan: StepPlan, limit_s: float) -> Paced:
     """Time batches of the plan, forwards and backwards, and an evaluation's, on this machine for about ``limit_s``.
 
     A batch that would take more than a quarter of that is timed with fewer of its rows.
@@ -89,7 +89,7 @@ def rehearse(job: Job, plan: Plan, limit_s: float) -> Paced:
     return Paced(train_s, peak, on_gpu, model.eval())
 
 
-def flop(config: Any, plan: Plan) -> float:
+def flop(config: Any, plan: StepPlan) -> float:
     """Floating-point operations of the training by shapes alone, for a device that is not here.
 
     6 for each parameter outside the embeddings and token, a third of it forwards, and 12 for each layer, width and

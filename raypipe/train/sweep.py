@@ -22,7 +22,7 @@ from raypipe.errors import RaypipeError
 from raypipe.runtime import say
 from raypipe.train import finetune
 from raypipe.train.finetune import Workers
-from raypipe.train.job import Job
+from raypipe.train.job import TrainJob
 
 KEPT_SHARE = 3  # of the trials that reach a rung of ASHA, one in so many goes on
 SAVED_EVERY_S = "1"  # the experiment's state: a trial that ended later than the last one before a kill is run again
@@ -45,11 +45,11 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrialPlan:
     """A choice, what its workers are told, and the tokenised rows as references."""
 
     choice: Choice
-    job: Job
+    job: TrainJob
     train: list[Any]
     validation: list[Any]
 
@@ -98,7 +98,7 @@ def share_out_of(have: int, workers: Workers, trials: int, most_at_once: int | N
 
 
 def sweep(
-    plans: Sequence[Plan], workers: Workers, at_once: int, asha: bool, time_budget_s: float | None, folder: str
+    plans: Sequence[TrialPlan], workers: Workers, at_once: int, asha: bool, time_budget_s: float | None, folder: str
 ) -> list[Trial]:
     """Run the plans in the order given, at most ``at_once`` at a time, each with as many reports as it has evaluations.
 
@@ -136,7 +136,7 @@ def sweep(
     return [_outcome(plan.choice, results.get(place)) for place, plan in enumerate(plans)]
 
 
-def _run(config: dict[str, Any], plans: list[Plan], workers: Workers, folder: str) -> None:
+def _run(config: dict[str, Any], plans: list[TrialPlan], workers: Workers, folder: str) -> None:
     """The driver of a trial. What the loop raises on purpose is the trial's failure, not the sweep's."""
     plan = plans[config["trial"]]
     place = storage.join(folder, f"trial-{plan.choice.number}")

@@ -18,7 +18,7 @@ from raypipe.hub import Source
 from raypipe.tokens import Secret
 from raypipe.train import loop, modeling
 from raypipe.train.batching import TokenBatches
-from raypipe.train.job import Job
+from raypipe.train.job import TrainJob
 from raypipe.train.recipe import Recipe
 
 LABELS = sorted(TOPICS)
@@ -60,7 +60,7 @@ def job(model, **changes):
         "attention": "auto",
         "most_workers": 1,
     }
-    return Job(**(values | changes))
+    return TrainJob(**(values | changes))
 
 
 @pytest.fixture(autouse=True)
@@ -164,7 +164,7 @@ def test_the_loss_is_that_of_a_plain_trainer_on_the_same_rows(still_model, data,
             report_to=[],
             disable_tqdm=True,
         ),
-        train_dataset=loop.Rows(data[0]),
+        train_dataset=loop.TokenRows(data[0]),
         data_collator=DataCollatorWithPadding(tokenizer),
     )
     plain.train()

@@ -22,7 +22,7 @@ from raypipe import ConfigError, TrainConfig, pipeline, splits
 from raypipe.hub import Source
 from raypipe.tokens import Secret
 from raypipe.train import finetune, loop, modeling
-from raypipe.train.job import Job
+from raypipe.train.job import TrainJob
 from raypipe.train.recipe import Recipe
 
 
@@ -55,7 +55,7 @@ def alone(config, folder, threads=1):
         labels = pa.array([data.labels.index(label) for label in frame["label"]])
         tables.append(modeling.encode_table(tokenizer, frame["text"].to_list(), 512, "head", label=labels))
     balanced = config.class_weights == "balanced"
-    job = Job(
+    job = TrainJob(
         source, data.labels, Recipe(config.learning_rate, config.epochs, 16), config.seed, True, "fp32", threads, None,
         None, Secret(None), Secret(None), "alone", {}, 4096, "head", balanced, 9.0, "auto", 1,
     )  # fmt: skip

@@ -22,7 +22,7 @@ from raypipe.estimate import (
     Machine,
     machine_of,
 )
-from raypipe.pipeline.job import Job, refuse_bad_input
+from raypipe.pipeline.job import PrepareJob, refuse_bad_input
 from raypipe.schema import TEST, TRAIN
 
 
@@ -34,7 +34,7 @@ class Rehearsed(NamedTuple):
     share: float  # of all rows that the sample stands for
 
 
-def estimate_prepare(config: PrepareConfig, job: Job) -> Rehearsed:
+def estimate_prepare(config: PrepareConfig, job: PrepareJob) -> Rehearsed:
     """Predict prepare; ``job`` has refused at the door what can be. Raises DataError as the real run would."""
     machine = machine_of(config)
     taken = sample.take(job.source, job.files, config.text, config.subject)

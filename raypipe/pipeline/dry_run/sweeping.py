@@ -17,7 +17,16 @@ from raypipe.estimate import (
 from raypipe.hub import Source
 from raypipe.pipeline import fitting
 from raypipe.pipeline.common import hf_token
-from raypipe.pipeline.dry_run.training import Fit, Sampled, Tokens, add_tokens, load, predict_fit, tokenise, workers_of
+from raypipe.pipeline.dry_run.training import (
+    PredictedFit,
+    Sampled,
+    Tokens,
+    add_tokens,
+    load,
+    predict_fit,
+    tokenise,
+    workers_of,
+)
 from raypipe.schema import TRAIN
 
 
@@ -83,7 +92,7 @@ def _fits(
     data: Sampled,
     machine: Machine,
     token: str | None,
-) -> list[Fit]:
+) -> list[PredictedFit]:
     """Each choice's training; the rate changes no time, so those that differ in it alone are timed once."""
     from raypipe.pipeline.sweeping import with_choice
 

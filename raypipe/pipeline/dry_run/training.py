@@ -45,7 +45,7 @@ class Sampled(NamedTuple):
         return all(share == 1 for share in self.shares.values())
 
 
-class Fit(NamedTuple):
+class PredictedFit(NamedTuple):
     """One training, predicted."""
 
     train_s: float  # of the loop
@@ -143,7 +143,7 @@ def predict_fit(
     token: str | None,
     limit_s: float = TIMED_S,
     **more: Any,
-) -> Fit:
+) -> PredictedFit:
     """The loop of one training, timed for about ``limit_s``; ``more`` are fields of its job that only a sweep has."""
     from raypipe.train import modeling, rehearsal
 
@@ -160,10 +160,10 @@ def predict_fit(
             f"{config.assume_gpu.upper()} (--assume-gpu); its memory is not predicted"
         )
         classifier = modeling.blank_classifier(base, data.labels, token)
-        return Fit(seconds, classifier, OVERHEAD_MIB, None, notes)
+        return PredictedFit(seconds, classifier, OVERHEAD_MIB, None, notes)
     paced = rehearsal.rehearse(job, plan, limit_s)
     memory = paced.memory_mib + OVERHEAD_MIB
-    return Fit(paced.train_s, paced.model, memory, paced.gpu_memory_mib, notes)
+    return PredictedFit(paced.train_s, paced.model, memory, paced.gpu_memory_mib, notes)
 
 
 def _notes(data: Sampled) -> list[str]:

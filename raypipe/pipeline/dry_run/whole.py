@@ -8,10 +8,10 @@ from raypipe.data.table import TO_TEST, TO_TRAIN
 from raypipe.estimate import Estimate
 from raypipe.pipeline.dry_run.preparing import Rehearsed, estimate_prepare
 from raypipe.pipeline.dry_run.training import Sampled, as_splits, estimate_train, estimate_training, frame_of
-from raypipe.pipeline.job import Job
+from raypipe.pipeline.job import PrepareJob
 
 
-def estimate_run(stages: dict[str, Any], job: Job | None) -> Estimate:
+def estimate_run(stages: dict[str, Any], job: PrepareJob | None) -> Estimate:
     """Predict the stages of a run; ``job`` is that of [prepare] where there is one."""
     whole = Estimate()
     if job is not None:
@@ -46,7 +46,7 @@ def _add(whole: Estimate, name: str, part: Estimate) -> None:
     whole.notes += part.notes
 
 
-def _splits(made: Rehearsed, job: Job) -> Sampled:
+def _splits(made: Rehearsed, job: PrepareJob) -> Sampled:
     """The dataset that prepare would make of the sample."""
     table = made.rehearsal.table
     names = np.array(table.names, object)
