@@ -71,7 +71,7 @@ def _on_each(machines: list[dict[str, Any]], function: Callable[..., Any], **res
         .remote()
         for node in machines
     }
-    return dict(zip(tasks, ray.get(list(tasks.values())), strict=True))
+    return dict(zip(tasks, ray.get(list(tasks.values()), timeout=TALK_TIMEOUT_S), strict=True))
 
 
 def _there(node: dict[str, Any]) -> dict[str, Any]:
@@ -82,15 +82,21 @@ def _there(node: dict[str, Any]) -> dict[str, Any]:
 
 def _gpus(machines: list[dict[str, Any]]) -> Finding:
     """Whether torch can use each GPU that Ray counts."""
+    import ray
+
     with_gpu = [node for node in machines if node["Resources"].get("GPU", 0) > 0]
     if not with_gpu:
         return WARN, "none; training takes CPU workers (fit for small models)"
     counted = {node["NodeManagerAddress"]: int(node["Resources"]["GPU"]) for node in with_gpu}
-    seen = {
-        address: names
-        for node in with_gpu
-        for address, names in _on_each([node], _gpu_names, num_gpus=int(node["Resources"]["GPU"])).items()
-    }
+    seen: dict[str, list[str]] = {}
+    for node in with_gpu:
+        try:
+            seen |= _on_each([node], _gpu_names, num_gpus=counted[node["NodeManagerAddress"]])
+        except ray.exceptions.GetTimeoutError:
+            return (
+                WARN,
+                f"{sum(counted.values())} by Ray's count, not all free to be looked at; ask again later",
+            )
     lacking = [f"{a}: Ray counts {n}, torch can use {len(seen[a])}" for a, n in counted.items() if len(seen[a]) < n]
     if lacking:
         return FAIL, "; ".join(lacking) + "; the image needs CUDA builds of torch and a fitting driver"
@@ -116,7 +122,7 @@ def _talk(machines: list[dict[str, Any]]) -> Finding:
     used = {"num_cpus": 0, "num_gpus": 1 if every_gpu else 0}
     workers = [ray.remote(**used)(_Worker).options(**_there(node)).remote() for node in machines]
     try:
-        address = ray.get(workers[0].address.remote())
+        address = ray.get(workers[0].address.remote(), timeout=TALK_TIMEOUT_S)
         backend = "nccl" if every_gpu else "gloo"
         calls = [w.all_reduce.remote(address, rank, len(workers), backend) for rank, w in enumerate(workers)]
         sums = ray.get(calls, timeout=TALK_TIMEOUT_S)

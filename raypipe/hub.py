@@ -135,10 +135,13 @@ def fingerprint(source: Source) -> str:
     return digest.hexdigest()
 
 
-def check_target(name: str | None, kind: Kind, token: str | None, output: str) -> Target | None:
+def check_target(
+    name: str | None, kind: Kind, token: str | None, output: str, may_replace: bool = False
+) -> Target | None:
     """Where a push to this name goes; what cannot work is refused at the door. Raises ConfigError.
 
-    ``output`` is the folder that the command is going to write.
+    ``output`` is the folder that the command is going to write. Only with ``may_replace`` a folder that holds
+    something can be the target: its files of the same names are replaced.
     """
     if name is None:
         return None
@@ -149,6 +152,13 @@ def check_target(name: str | None, kind: Kind, token: str | None, output: str) -
                 f"the target {place} is the output itself, or in it", "another folder", "name another one"
             )
         storage.check_reachable(place)
+        storage.check_place(place)
+        if not may_replace and storage.names_in(place):
+            raise ConfigError(
+                f"the target {place} is a folder that holds something",
+                "a new or empty folder",
+                "another one, or --overwrite to replace its files of the same names",
+            )
         return Target(place, "folder")
     if "@" in name:
         raise ConfigError(f"a push to {name}", "a repository without a revision")
@@ -208,6 +218,8 @@ def push(folder: str, target: str, kind: Kind, token: str | None, message: str) 
         with tempfile.TemporaryDirectory() as local:
             storage.download(folder, local)
             return push(local, target, kind, token, message)
+    if not storage.names_in(folder):
+        raise StageError(f"nothing to push in {folder}", "the files that the command made")
     if not is_repository(target):
         path = storage.absolute(target)
         storage.upload(folder, path)

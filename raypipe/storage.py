@@ -135,6 +135,12 @@ def writing(path: str) -> Iterator[Any]:
         Path(part).unlink(missing_ok=True)
 
 
+def remove_parts(path: str) -> None:
+    """Remove what killed processes left of a local file that ``writing`` makes; the caller is its only writer."""
+    for part in [] if is_uri(path) else glob.glob(f"{glob.escape(path)}.*.part"):
+        Path(part).unlink(missing_ok=True)
+
+
 def sha256(path: str) -> str:
     """SHA-256 of a file as stored, in hex."""
     digest = hashlib.sha256()
@@ -155,7 +161,7 @@ def match(folder: str, pattern: str) -> list[str]:
     if literal.is_file():  # a name with brackets or stars in it is a name first
         return [Path(pattern).as_posix()]
     found = glob.glob(pattern, root_dir=folder, recursive=True)
-    return sorted(Path(p).as_posix() for p in found if Path(folder, p).is_file())
+    return sorted({Path(p).as_posix() for p in found if Path(folder, p).is_file()})  # several ** find a file twice
 
 
 def _match_remote(folder: str, pattern: str) -> list[str]:

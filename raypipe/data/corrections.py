@@ -23,6 +23,7 @@ from raypipe.errors import ConfigError, DataError
 from raypipe.runtime import say
 
 DROP = "drop"  # the word in the field ``correction`` that lets a row leave
+_TOO_MANY = "\0more fields"  # where csv puts what the header has no name for
 _TRUTH = {"true": True, "false": False, "": False}
 
 
@@ -87,9 +88,9 @@ def correct(table: Table, corrections: list[Correction]) -> None:
 
 
 def _csv(content: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    reader = csv.DictReader(io.StringIO(content, newline=""), restkey="")
+    reader = csv.DictReader(io.StringIO(content, newline=""), restkey=_TOO_MANY)
     for number, values in enumerate(reader, 1):
-        if "" in values or None in values.values():
+        if _TOO_MANY in values or None in values.values():
             raise ConfigError(f"record {number} has another number of fields than the header", "as many")
         yield number, values
 

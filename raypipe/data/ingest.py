@@ -60,6 +60,9 @@ def find(folder: str, pattern: str) -> list[str]:
     for name in files:
         if not _NO_NAMES.isdisjoint(name.split("/")):  # predict would write beside its output folder
             raise DataError(f"the input file {name!r}", f"a path below {folder}", "check the pattern, or rename it")
+        shown = name.encode(errors="backslashreplace").decode()
+        if shown != name:  # bytes that are no UTF-8; ids, which hold the name, could not be written
+            raise DataError(f"the input file {shown}", "a name in UTF-8", "rename it")
         if "::" in storage.join(folder, name):
             raise DataError(f"the input file {storage.join(folder, name)}", "a path without '::'", "rename it")
         if not name.endswith(FORMATS):

@@ -57,10 +57,11 @@ def filter_labels(table: Table, config: PrepareConfig) -> None:
     alive = table.alive
     rare = np.flatnonzero(table.class_sizes(alive) < config.min_class_rows)
     table.remove(alive[np.isin(table.label[alive], rare)], schema.RARE_LABEL)
+    require_classes(table, "the label rules", "check --subject, --labels-to-filter and --min-class-rows")
+
+
+def require_classes(table: Table, after: str, remedy: str) -> None:
+    """Refuse rows that nothing can be learned from. Raises DataError."""
     classes = int((table.class_sizes(table.alive) > 0).sum())
     if classes < 2:
-        raise DataError(
-            f"{classes} class{'es' * (classes != 1)} left after the label rules",
-            "at least 2 classes",
-            "check --subject, --labels-to-filter and --min-class-rows",
-        )
+        raise DataError(f"{classes} class{'es' * (classes != 1)} left after {after}", "at least 2 classes", remedy)

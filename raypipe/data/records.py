@@ -119,6 +119,8 @@ def parse_csv(file: Iterable[str], text_column: str, label_column: str | None, n
     csv.field_size_limit(2**31 - 1)
     records = filter(None, csv.reader(itertools.chain(file, [_END_OF_FILE])))
     header = next(records)
+    if header != [_END_OF_FILE] and header[-1].endswith(_END_OF_FILE):
+        raise DataError(f"{name}: the header has a quoted field that never ends", "a closing quote")
     refuse_twice(header, name, text_column, label_column)
     for number, cells in enumerate(records, 1):
         if cells == [_END_OF_FILE]:

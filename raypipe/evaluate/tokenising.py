@@ -21,12 +21,12 @@ def tokenise(batch: pa.Table, model: Source, token: Secret, fingerprint: str, ma
     ``fingerprint`` is that of the model's files, so that no process goes on with the tokenizer of another model.
     """
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the other CPUs are the actors'
-    tokenizer, truncation = _loaded(model, token.value, fingerprint)
+    tokenizer, config = _loaded(model, token.value, fingerprint)
+    most, truncation = modeling.most_tokens(config, max_length), modeling.truncation_of(config)
     texts = batch[TEXT].to_pylist()
     starts = range(0, max(1, len(texts)), ROWS_AT_ONCE)
     encoded = pa.concat_tables(
-        modeling.encode_table(tokenizer, texts[start : start + ROWS_AT_ONCE], max_length, truncation)
-        for start in starts
+        modeling.encode_table(tokenizer, texts[start : start + ROWS_AT_ONCE], most, truncation) for start in starts
     )
     for name in ("input_ids", "cut"):
         batch = batch.append_column(name, encoded[name])
@@ -42,5 +42,4 @@ def flat_ids(ids: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @functools.lru_cache(maxsize=1)
 def _loaded(model: Source, token: str | None, fingerprint: str) -> tuple[Any, Any]:
-    truncation = modeling.truncation_of(modeling.load_config(model, token))
-    return modeling.load_tokenizer(model, token), truncation
+    return modeling.load_tokenizer(model, token), modeling.load_config(model, token)

@@ -5,7 +5,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from raypipe import hub, provenance, splits, storage
-from raypipe.config import EvaluateConfig, ScoringConfig
+from raypipe.config import EvaluateConfig, ScoringConfig, require
 from raypipe.errors import ConfigError
 from raypipe.forecast import Forecast, compared
 from raypipe.hub import Source
@@ -30,6 +30,7 @@ def evaluate(config: EvaluateConfig) -> StageResult:
     config.validate()
     token = hf_token(config)
     out = Outputs(config.output_classify_file)
+    out.check()
     finished = finished_output(out.mark, config, list(out.paths().values()))
     clock = Clock()
     if config.dry_run:
@@ -79,6 +80,15 @@ def _local(
     return model, splits.load(config.input_hf_dataset, *columns, token), ("", [])
 
 
+def look_at_files(config: EvaluateConfig) -> None:
+    """What can be refused before the model is there: files of rows and of an earlier evaluation. Raises ConfigError."""
+    if config.input_hf_dataset is None:
+        out = Outputs(config.output_classify_file).predictions_path
+        inputs(str(config.input_dir), str(config.filename), config.text, config.subject_column, out)
+    if config.compare_with is not None and not storage.exists(storage.absolute(config.compare_with)):
+        raise ConfigError(f"--compare-with {config.compare_with} is not there", "predictions of an earlier evaluation")
+
+
 def resolve_classifier(name: str, token: str | None) -> Source:
     """The model by its name, refused at the door where it is no classifier. Raises ConfigError."""
     from raypipe.train import modeling
@@ -107,6 +117,14 @@ class Outputs:
         self.predictions, self.metrics, self.page = f"{stem}.jsonl", f"{stem}_metrics.json", f"{stem}_report.html"
         self.predictions_path = storage.join(self.folder, self.predictions)
         self.mark = storage.join(self.folder, self.metrics)
+
+    def check(self) -> None:
+        """Refuse places that cannot be written to, or that are a prepared dataset's. Raises ConfigError."""
+        storage.check_reachable(self.folder)
+        storage.check_place(self.folder)
+        prepared = self.mark.removesuffix("_metrics.json") + "_report.json"
+        remedy = "another --output-classify-file: both would write PATH_report.html"
+        require(not storage.exists(prepared), f"a prepared set by that name: {prepared}", "a name of its own", remedy)
 
     def paths(self) -> dict[str, str]:
         names = {"predictions": self.predictions, "metrics": self.metrics, "page": self.page}
@@ -238,7 +256,7 @@ def _notices(metrics: dict[str, Any]) -> list[str]:
         f"{metrics['unknown_label_rows']} rows have a label that the model does not know; they count as wrong": metrics[
             "unknown_label_rows"
         ],
-        f"{metrics['cut_rows']} texts were longer than --max-length and were cut": metrics["cut_rows"],
+        f"{metrics['cut_rows']} texts were longer than --max-length or the model, and were cut": metrics["cut_rows"],
         "no baseline beside the model: there are no training rows to make one from": not metrics["baselines"],
     }
     return [text for text, holds in notices.items() if holds]

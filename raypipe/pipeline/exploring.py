@@ -6,26 +6,20 @@ from typing import Any
 import numpy as np
 
 from raypipe import provenance, storage
-from raypipe.config import PrepareConfig
 from raypipe.pipeline.common import finished_output, write_json
 from raypipe.pipeline.job import PrepareJob, refuse_changed_input
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import StageResult
 
 
-def explore(config: PrepareConfig) -> StageResult:
+def explore(job: PrepareJob) -> StageResult:
     """Write DIR/NAME_explore.html and, as its completion mark, DIR/NAME_explore.json; no dataset.
 
     Raises ConfigError or DataError before anything is written.
     """
     from raypipe.report import console
 
-    config.validate()
-    storage.check_reachable(
-        config.input_dir, config.output_filename, config.label_map, config.corrections, config.decontaminate
-    )
-    out = _Outputs(config.output_filename)
-    job = PrepareJob(config, out)
+    config, out = job.config, job.out
     finished = None if job.unfinished() else finished_output(out.mark, config, list(out.paths().values()))
     with session(config):
         require_shared(job.source, out.folder, config.decontaminate)
@@ -40,7 +34,7 @@ def explore(config: PrepareConfig) -> StageResult:
     )
 
 
-class _Outputs:
+class Outputs:
     """The names of an exploration under DIR/NAME."""
 
     def __init__(self, output_filename: str) -> None:
@@ -53,7 +47,7 @@ class _Outputs:
         return {"explore": self.mark, "page": storage.join(self.folder, self.page)}
 
 
-def _stages(job: PrepareJob, out: _Outputs, work: Any) -> dict[str, Any]:
+def _stages(job: PrepareJob, out: Outputs, work: Any) -> dict[str, Any]:
     from raypipe.data import bands, explore
     from raypipe.report import pages
 

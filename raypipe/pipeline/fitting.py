@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from raypipe import splits
 from raypipe.config import CPU_TOKEN_BUDGET, GPU_TOKEN_BUDGET, TrainConfig
 from raypipe.hub import Source
+from raypipe.runtime import say
 from raypipe.schema import TEST, TRAIN
 from raypipe.tokens import Secret
 
@@ -32,14 +33,17 @@ def recipe_of(config: TrainConfig, base: Source, token: str | None) -> tuple[Any
 
 def tokenise(config: TrainConfig, base: Source, data: splits.Splits, token: str | None) -> Tokenised:
     """The training rows and the validation share of them in the tokens of a base model."""
-    from raypipe.train import finetune
+    from raypipe.train import finetune, modeling
 
     training, validation = finetune.hold_out(data.train, data.labels, config)
+    most = modeling.most_tokens(modeling.load_config(base, token), config.max_length)
+    if most < config.max_length:
+        say(f"{base} has {most} positions for tokens: texts are cut there, below --max-length {config.max_length}")
     blocks = [
-        finetune.tokenise(frame, data.labels, base, Secret(token), config.max_length, config.truncation)
+        finetune.tokenise(frame, data.labels, base, Secret(token), most, config.truncation)
         for frame in (training, validation)
     ]
-    cut = {"kind": config.truncation, "max_length": config.max_length, **finetune.count_cut(blocks[0])}
+    cut = {"kind": config.truncation, "max_length": most, **finetune.count_cut(blocks[0])}
     rows = {TRAIN: len(training), "validation": len(validation), TEST: len(data.test)}
     return Tokenised(blocks[0], blocks[1], rows, cut)
 
@@ -93,7 +97,7 @@ def cut_notices(cut: dict[str, Any]) -> list[str]:
         return []
     rows, tokens = cut["rows_cut"] / cut["rows"], cut["tokens_cut"] / cut["tokens"]
     line = (
-        f"{cut['rows_cut']:,} training texts ({rows:.1%}) were longer than --max-length {cut['max_length']} and were "
+        f"{cut['rows_cut']:,} training texts ({rows:.1%}) were longer than {cut['max_length']} tokens and were "
         f"cut ({cut['kind']}), which lost {tokens:.1%} of the tokens"
     )
     better = "a larger --max-length" + " or --truncation head_tail" * (cut["kind"] == "head")

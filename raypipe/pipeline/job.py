@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from raypipe.schema import BAD_JSON, UNUSABLE
 class PrepareJob:
     """One run of the stages; made on the driver, with everything refused at the door that can be."""
 
-    def __init__(self, config: PrepareConfig, out: Any) -> None:
+    def __init__(self, config: PrepareConfig, out: Any, more_made: Sequence[str] = ()) -> None:
         from raypipe.data import corrections, ingest, labels, previous
 
         self.config, self.out, self.clock = config, out, Clock()
@@ -28,7 +28,7 @@ class PrepareJob:
         ingest.peek(self.source, self.files, config.text, config.subject)
         self.renames = labels.read_label_map(config.label_map)
         self.corrections = corrections.read_corrections(config.corrections)
-        made = (*out.paths().values(), work_root(out.folder, out.name))
+        made = (*out.paths().values(), work_root(out.folder, out.name), *more_made)
         decided = storage.absolute(config.corrections) if config.corrections is not None else None
         for path in (storage.join(self.source, name) for name in self.files):
             if path == decided:
@@ -100,7 +100,10 @@ class PrepareJob:
             say(f"{len(table.alive):,} rows vectorised as {vectors.analyzer}, {len(vectors.vocabulary):,} terms")
         if self.decontaminated is not None:
             with clock("decontaminate"):
-                decontaminate.decontaminate(table, vectors, *self.decontaminated, config.text, work)
+                decontaminate.decontaminate(
+                    table, vectors, *self.decontaminated, config.text, config.max_bad_fraction, work
+                )
+            labels.require_classes(table, "--decontaminate", "is it the file of the input itself?")
         return table, vectors
 
 

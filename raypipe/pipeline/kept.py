@@ -64,8 +64,8 @@ def open_unfinished(place: str, plan: dict[str, Any], resume: bool, output: str)
     if resume and storage.exists(path):
         if json.loads(storage.read_text(path)) != plan:
             raise ConfigError(
-                f"--resume with another configuration, dataset or base model than the unfinished {output}",
-                "the same flags and data",
+                f"--resume with another configuration, dataset, base model or raypipe than the unfinished {output}",
+                "the same flags, data and version",
                 "run without --resume to begin anew",
             )
         return True
@@ -74,6 +74,11 @@ def open_unfinished(place: str, plan: dict[str, Any], resume: bool, output: str)
             storage.remove(storage.join(place, name))
     storage.write_text(path, json.dumps(plan))
     return False
+
+
+def is_unfinished(place: str) -> bool:
+    """Whether ``open_unfinished`` opened the folder for work that has not ended."""
+    return storage.exists(storage.join(place, "plan.json"))
 
 
 def work_root(folder: str, name: str) -> str:

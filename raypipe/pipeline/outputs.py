@@ -11,6 +11,7 @@ from raypipe.config import PredictConfig
 from raypipe.errors import ConfigError
 from raypipe.evaluate.blocks import Block
 from raypipe.pipeline.common import finished_output, write_json
+from raypipe.pipeline.kept import is_kept
 from raypipe.pipeline.rows import Rows
 from raypipe.schema import FORMATS
 
@@ -36,10 +37,11 @@ class Places:
         """The summary of an earlier run that --resume goes on from. Raises ConfigError where one stands in the way."""
         if self.folder is None:
             return None
-        if not self.is_folder and not (config.overwrite or config.resume) and storage.exists(self.path):
-            raise ConfigError(
-                f"the output exists: {self.path}", "a new place", "--overwrite to replace it, --resume to keep it"
-            )
+        if not self.is_folder and not config.overwrite and storage.exists(self.path):
+            is_ours = storage.exists(self.mark) or is_kept(self.folder, self.stem, config.hash())
+            if not (config.resume and is_ours):  # it may be a file of the user's
+                remedy = "--overwrite to replace it" + ", --resume to keep it" * is_ours
+                raise ConfigError(f"the output exists: {self.path}", "a new place", remedy)
         return finished_output(self.mark, config, [])
 
     def assign(self, files: list[str]) -> None:
@@ -77,6 +79,8 @@ class Finished:
         """The files that are not finished. Raises ConfigError where a finished one has other content now."""
         from raypipe.data import ingest
 
+        if not places.is_folder and self.files.keys() != set(files):
+            self.files = {}  # all files go into the one output
         self.files = {name: self.files[name] for name in files if name in self.files}
         if self.files:
             sums = ingest.checksums(folder, list(self.files))
@@ -88,8 +92,6 @@ class Finished:
                     "--overwrite, or another output",
                 )
         self.files = {name: entry for name, entry in self.files.items() if storage.exists(places.of(name))}
-        if not places.is_folder and len(self.files) < len(files):
-            self.files = {}  # all files go into the one output
         return [name for name in files if name not in self.files]
 
     def begin(self, mark: str) -> None:
@@ -140,6 +142,7 @@ class Writer:
 
     def _begin(self, name: str) -> None:
         if self._open is None:
+            storage.remove_parts(self._places.of(name))
             self._open = contextlib.ExitStack()
             self._file = self._open.enter_context(storage.writing(self._places.of(name)))
 

@@ -4,9 +4,9 @@ import os
 from typing import Any
 
 from raypipe import hub, storage
-from raypipe.config import PrepareConfig
+from raypipe.config import PrepareConfig, require
 from raypipe.forecast import compared
-from raypipe.pipeline import publishing
+from raypipe.pipeline import exploring, publishing
 from raypipe.pipeline.common import finished_output, hf_token, write_json
 from raypipe.pipeline.job import PrepareJob, refuse_changed_input
 from raypipe.runtime import require_shared, say, session
@@ -21,11 +21,9 @@ def prepare(config: PrepareConfig) -> StageResult:
     from raypipe.report import console
 
     config.validate()
-    if config.explore and not config.dry_run:
-        from raypipe.pipeline.exploring import explore
-
-        return explore(config)
     job, target, token = at_the_door(config)
+    if config.explore and not config.dry_run:
+        return exploring.explore(job)
     out, outputs = job.out, job.out.paths()
     finished = None if job.unfinished() else finished_output(out.mark, config, list(outputs.values()))
     if config.dry_run:
@@ -59,9 +57,15 @@ def at_the_door(config: PrepareConfig) -> tuple[PrepareJob, hub.Target | None, s
     storage.check_reachable(
         config.input_dir, config.output_filename, config.label_map, config.corrections, config.decontaminate
     )
+    if config.explore:
+        return PrepareJob(config, exploring.Outputs(config.output_filename)), None, token
     out = _Outputs(config.output_filename)
+    scored = storage.join(out.folder, f"{out.name}_metrics.json")
+    remedy = "another -o: both would write NAME_report.html"
+    require(not storage.exists(scored), f"an evaluation by that name: {scored}", "a name of its own", remedy)
     target = publishing.at_the_door(config, out.paths()["dataset"], token)
-    return PrepareJob(config, out), target, token
+    pushed = [] if target is None or target.state != "folder" else DATASET_FILES
+    return PrepareJob(config, out, [storage.join(target.name, name) for name in pushed]), target, token
 
 
 class _Outputs:
@@ -84,7 +88,7 @@ class _Outputs:
 
 def _stages(job: PrepareJob, out: _Outputs, work: Any) -> dict[str, Any]:
     """All stages in their order; returns the report that completes the output."""
-    from raypipe.data import balance, dedup, previous
+    from raypipe.data import balance, dedup, labels, previous
 
     config, clock = job.config, job.clock
     former = previous.read(job.earlier)
@@ -92,6 +96,7 @@ def _stages(job: PrepareJob, out: _Outputs, work: Any) -> dict[str, Any]:
     with clock("join"):
         featureless = int(table.is_alive[vectors.featureless].sum())
         dedup.dedup(table, vectors, config.on_conflict, work)
+        labels.require_classes(table, "duplicates and conflicts", "another --on-conflict or --similarity-threshold")
         say(f"{len(table.alive):,} rows left without duplicates")
     with clock("split"):
         past = previous.recognise(table, former)

@@ -12,7 +12,8 @@ from raypipe.schema import DATASET_FILES
 
 def at_the_door(config: PrepareConfig, dataset: str, token: str | None) -> hub.Target | None:
     """The target of --target-hf-dataset, before work starts; ``dataset`` is the folder to be. Raises ConfigError."""
-    target = hub.check_target(config.target_hf_dataset, "dataset", token, dataset)
+    may_replace = config.overwrite or config.resume
+    target = hub.check_target(config.target_hf_dataset, "dataset", token, dataset, may_replace)
     if target is None:
         return None
     if target.state == "public" and not config.yes_publish:

@@ -49,7 +49,8 @@ class _Sweep:
 
     def again(self, finished: dict[str, Any]) -> StageResult:
         """A finished sweep kept by --resume. Raises ConfigError for other data or base models."""
-        if finished["plan"] != self._plan(bases_of(self.config, self.token), self._data()):
+        plan = self._plan(bases_of(self.config, self.token), self._data())
+        if finished["plan"] | {"raypipe": __version__} != plan:  # a finished sweep stays one under a later version
             raise ConfigError("--resume with changed data or base models", "those of the finished sweep", "--overwrite")
         return self._result(finished, "skipped")
 

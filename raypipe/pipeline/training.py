@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import os
 from typing import Any
 
@@ -11,7 +12,7 @@ from raypipe.errors import ConfigError, RaypipeError
 from raypipe.hub import Source
 from raypipe.pipeline import evaluating, fitting, tracked, train_record
 from raypipe.pipeline.common import Clock, finished_output, hf_token, wandb_key, write_json
-from raypipe.pipeline.kept import open_unfinished
+from raypipe.pipeline.kept import is_unfinished, open_unfinished
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import StageResult
 
@@ -27,15 +28,12 @@ def train(config: TrainConfig) -> StageResult:
     token = hf_token(config)
     key = wandb_key(config)
     folder = _folder(config)
-    hub.check_target(config.hf_model_name, "model", token, folder)
-    finished = finished_output(storage.join(folder, "run.json"), config, [storage.join(folder, "model")])
+    hub.check_target(config.hf_model_name, "model", token, folder, config.overwrite or config.resume)
     run = _Run(config, folder, token, key)
+    finished = None if run.was_killed else finished_output(run.mark, config, [storage.join(folder, "model")])
+    run.check_places()
     if finished is not None:
         return run.again(finished)
-    if storage.exists(run.predictions.mark) and not (config.overwrite or config.resume):
-        raise ConfigError(
-            f"a complete output exists: {run.predictions.mark}", "a new --output-classify-file", "--overwrite"
-        )
     if config.dry_run:
         from raypipe.pipeline import dry_run
 
@@ -45,22 +43,56 @@ def train(config: TrainConfig) -> StageResult:
         return run.go(locks)
 
 
+def look_at_names(config: TrainConfig) -> None:
+    """What can be refused before the dataset is there: base model and push target. Raises ConfigError."""
+    token = hf_token(config)
+    hub.check_target(config.hf_model_name, "model", token, _folder(config), config.overwrite or config.resume)
+    fitting.recipe_of(config, hub.resolve(config.model_for_training_finetune, "model", token), token)
+
+
 class _Run:
     """One training: what it read, what it made, and the record of both."""
 
     def __init__(self, config: TrainConfig, folder: str, token: str | None, key: str | None) -> None:
         self.config, self.folder, self.token, self.key = config, folder, token, key
         self.clock = Clock()
+        self.mark = storage.join(folder, "run.json")
         self.checkpoints = storage.join(folder, ".ray")  # Ray Train's own storage, where all machines see it
+        self.was_killed = config.resume and is_unfinished(self.checkpoints)  # what is complete is of an earlier run
         self.is_new = True  # the folder is not there yet
         self.goes_on = False  # from a checkpoint of a killed run
         self.data: splits.Splits | None = None  # where it is on this machine, as the base model
         self.base: tuple[Source, Any, int] | None = None
         self.predictions = evaluating.Outputs(config.output_classify_file or storage.join(folder, "predictions.jsonl"))
 
+    def check_places(self) -> None:
+        """Refuse places beside the run's folder that cannot be written to, or hold another's. Raises ConfigError."""
+        config, mark = self.config, self.predictions.mark
+        self.predictions.check()
+        if config.wandb_output is not None:
+            storage.check_reachable(config.wandb_output)
+            storage.check_place(storage.parent(storage.absolute(config.wandb_output)))
+        if storage.exists(mark) and not (config.overwrite or self.was_killed):
+            theirs = json.loads(storage.read_text(mark)).get("config_hash")
+            if not config.resume or theirs != config.hash():
+                raise ConfigError(f"a complete output exists: {mark}", "a new --output-classify-file", "--overwrite")
+
+    def outputs(self) -> dict[str, str]:
+        """What a finished run has, by kind."""
+        named = {"model": "model", "metrics": "metrics.json", "history": "history.json", "report": "report.html"}
+        own = {kind: storage.join(self.folder, name) for kind, name in named.items()}
+        return {"run": self.folder, **own, **{k: v for k, v in self.predictions.paths().items() if k not in own}}
+
     def again(self, finished: dict[str, Any]) -> StageResult:
         """A finished run kept by --resume; a push that was asked for is repeated. Raises ConfigError for other data."""
-        config, outputs = self.config, finished["outputs"]
+        config, outputs = self.config, self.outputs()
+        lacking = [path for path in outputs.values() if not storage.exists(path)]
+        if lacking:
+            raise ConfigError(
+                f"--resume of a finished training without {lacking[0]}",
+                "all its outputs",
+                "raypipe evaluate writes predictions of its model; --overwrite trains again",
+            )
         data = splits.load(str(config.input_hf_dataset), config.text, config.subject_column, self.token)
         base = hub.resolve(config.model_for_training_finetune, "model", self.token)
         found = data.fingerprint(), hub.fingerprint(base)
@@ -94,14 +126,12 @@ class _Run:
         from raypipe.report import console
 
         fitted = self._fitted(locks)
-        model = Source(storage.join(self.folder, "model"))
+        model = Source(self.outputs()["model"])
         test = evaluating.of_splits(fitted.data, self.config.eval_batch_size)
         metrics = evaluating.score_and_write(
             test, model, self.token, self.config, self.predictions, self.config.baselines, self.clock
         )
-        outputs = {"run": self.folder, "model": model.name, **self.predictions.paths()}
-        named = {"metrics": "metrics.json", "history": "history.json", "report": "report.html"}
-        outputs |= {kind: storage.join(self.folder, name) for kind, name in named.items()}
+        outputs = self.outputs()
         run = train_record.record(fitted, self.config, metrics, outputs, self.clock.seconds)
         self._write(run, metrics, fitted.outcome, model)
         console.forecast_table(run["forecasts"])
@@ -128,7 +158,6 @@ class _Run:
         self.is_new = not storage.exists(self.folder)
         locks.enter_context(storage.locked(self.checkpoints))
         self._open_checkpoints(described.fingerprint, data)
-        storage.remove(storage.join(self.folder, "run.json"))
         outcome, rows, cut = self._fit(workers, base, recipe, data)
         modeling.local_name.cache_clear()  # of an older model at the same address
         return train_record.Fitted(described, data, recipe, workers, outcome, rows, cut)
@@ -181,6 +210,7 @@ class _Run:
                 if not self.goes_on:
                     storage.remove(self.folder if self.is_new else self.checkpoints)
                 raise
+            storage.remove(self.mark)  # it speaks of an older model from here on
             with storage.staged(self.folder, "config.toml", ["model", "wandb"]) as stage:
                 storage.download(place, os.path.join(stage, "made"))
                 for name in ("model", "wandb"):

@@ -1,5 +1,6 @@
 """run: prepare, train and evaluate from one TOML file, with one page as the entrance."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ from raypipe.config import (
     require,
 )
 from raypipe.errors import ConfigError
+from raypipe.pipeline import evaluating, training
 from raypipe.pipeline.common import Clock
 from raypipe.pipeline.evaluating import evaluate
 from raypipe.pipeline.preparing import at_the_door, prepare
@@ -45,11 +47,13 @@ def run(config: RunConfig) -> StageResult:
         return _estimate(config, stages, clock)
     verbs: dict[str, Any] = {"prepare": prepare, "train": train, "evaluate": evaluate}
     results: dict[str, StageResult] = {}
+    _refuse_early(stages)
     with session(config):
-        for name, stage in stages.items():
-            results[name] = verbs[name](stage)
+        for name in stages:
+            results[name] = verbs[name](stages[name])
             if results[name].status == "done":
                 storage.remove(index)  # it speaks of older outputs until the run is complete again
+                _begin_anew(stages, after=name)
     pages_of = {n: r.outputs["report" if n == "train" else "page"] for n, r in results.items()}
     pages_of.setdefault("evaluate", results["train"].outputs["page"])
     links = {name: os.path.relpath(page, folder) for name, page in pages_of.items()}
@@ -68,6 +72,31 @@ def run(config: RunConfig) -> StageResult:
         last.metrics,
         clock.total(),
     )
+
+
+def _refuse_early(stages: dict[str, Any]) -> None:
+    """Raise at once what a later stage would raise after hours: ConfigError or DataError."""
+    if "prepare" in stages:
+        at_the_door(stages["prepare"])
+    training.look_at_names(stages["train"])
+    if "evaluate" in stages:
+        evaluating.look_at_files(stages["evaluate"])
+
+
+def _begin_anew(stages: dict[str, Any], after: str) -> None:
+    """A stage has made something new: what later stages made of older inputs is neither kept nor in their way."""
+    for name in list(stages)[list(stages).index(after) + 1 :]:
+        stage = stages[name]
+        if stage.resume or stage.overwrite:
+            for mark in _marks_of(stage):
+                storage.remove(mark)
+            stages[name] = dataclasses.replace(stage, resume=False, overwrite=True)
+
+
+def _marks_of(stage: TrainConfig | EvaluateConfig) -> list[str]:
+    """The files that complete the outputs of a stage after prepare."""
+    marks = [evaluating.Outputs(str(stage.output_classify_file)).mark]
+    return [*marks, storage.join(str(stage.output_dir), "run.json")] if isinstance(stage, TrainConfig) else marks
 
 
 def _estimate(config: RunConfig, stages: dict[str, Any], clock: Clock) -> StageResult:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +57,9 @@ def choose_workers(config: TrainConfig) -> Workers:
     if not use_gpu and not wait_for({"CPU": least}, config.wait_for_resources):
         raise ConfigError(f"{ray.cluster_resources().get('CPU', 0):.0f} CPUs for {least} workers", "one each")
     if not use_gpu and config.device == "auto":
-        say("warning: no GPU; training on the CPU (--device cpu says that this is meant)")
+        have = ray.cluster_resources().get("GPU", 0)
+        found = f"{have:.0f} GPU(s) for {least} workers" if have else "no GPU"
+        say(f"warning: {found}; training on the CPU (--device cpu says that this is meant)")
     return workers_on([node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]], use_gpu, config)
 
 
@@ -65,11 +68,11 @@ def workers_on(nodes: list[float], use_gpu: bool, config: TrainConfig) -> Worker
     least, most = config.workers_range()
     limit = config.max_cpu_hours * 3600 if config.device == "auto" and not use_gpu else None
     # A worker keeps whole CPUs; on a GPU one is enough, since the rows are tokenised beforehand.
-    cpus_each = 1.0 if use_gpu else _cpus_each(nodes, most)
-    return Workers(least, most, use_gpu, cpus_each, limit, on_own_ray=is_own())
+    cpus = 1.0 if use_gpu else cpus_each(nodes, most)
+    return Workers(least, most, use_gpu, cpus, limit, on_own_ray=is_own())
 
 
-def _cpus_each(nodes: list[float], workers: int) -> float:
+def cpus_each(nodes: Sequence[float], workers: int) -> float:
     """The most whole CPUs that each worker can have, no worker crossing machines."""
     fitting = (c for c in range(int(max(nodes)), 0, -1) if sum(n // c for n in nodes) >= workers)
     return float(next(fitting, 1))

@@ -21,6 +21,10 @@ HEAD_SHARE = 4  # head_tail keeps a quarter of the room from the head: 128 of 51
 TEMPERATURE = "raypipe_temperature"  # field of config.json
 # Said outright each time: left open, transformers asks at the terminal whether to run the model's own code.
 NO_CODE = {"trust_remote_code": False}
+# Model types that count positions from the padding's id on, so that two or so of their embeddings are no position's.
+_AFTER_PADDING = {"camembert", "data2vec-text", "ibert", "lilt", "longformer", "luke", "mpnet", "xmod"} | {
+    f"{family}roberta{kind}" for family in ("", "xlm-") for kind in ("", "-prelayernorm", "-xl")
+}
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
@@ -198,6 +202,15 @@ def labels_of(config: Any) -> list[str]:
 def temperature_of(config: Any) -> float:
     """What the logits are divided by, as fitted on validation rows when the model was trained; 1 where it was not."""
     return float(getattr(config, TEMPERATURE, None) or 1.0)
+
+
+def most_tokens(config: Any, max_length: int) -> int:
+    """The tokens of a text that a model of this configuration reads: ``max_length``, or as many as it has positions."""
+    positions = getattr(config, "max_position_embeddings", None) or 0
+    if getattr(config, "relative_attention", False) or positions <= 0:
+        return max_length
+    unused = (config.pad_token_id or 0) + 1 if config.model_type in _AFTER_PADDING else 0
+    return min(max_length, positions - unused)
 
 
 def truncation_of(config: Any) -> Truncation:

@@ -85,14 +85,19 @@ def share_out(workers: Workers, trials: int, most_at_once: int | None) -> tuple[
 
     On CPUs one thread for each of several trials does more than several threads for one.
     """
-    have = int(ray.cluster_resources().get("GPU" if workers.use_gpu else "CPU", 0))
-    return share_out_of(have, workers, trials, most_at_once)
+    kind = "GPU" if workers.use_gpu else "CPU"
+    return share_out_of(
+        [node["Resources"].get(kind, 0) for node in ray.nodes() if node["Alive"]], workers, trials, most_at_once
+    )
 
 
-def share_out_of(have: int, workers: Workers, trials: int, most_at_once: int | None) -> tuple[int, Workers]:
-    """The same from so many GPUs or CPUs."""
+def share_out_of(
+    nodes: Sequence[float], workers: Workers, trials: int, most_at_once: int | None
+) -> tuple[int, Workers]:
+    """The same from machines with so many GPUs or CPUs."""
+    have = sum(map(int, nodes))
     at_once = max(1, min(trials, have // workers.most, most_at_once or trials))
-    cpus = workers.cpus_each if workers.use_gpu else float(max(1, have // (at_once * workers.most)))
+    cpus = workers.cpus_each if workers.use_gpu else finetune.cpus_each(nodes, at_once * workers.most)
     limit = workers.forecast_limit_s and workers.forecast_limit_s * at_once / trials  # of a trial, of them all
     return at_once, dataclasses.replace(workers, cpus_each=cpus, forecast_limit_s=limit)
 
@@ -112,10 +117,11 @@ def sweep(
     if tune.Tuner.can_restore(left):
         tuner = tune.Tuner.restore(left, trainable, restart_errored=True)
     else:
+        most = 2 * max(plan.choice.epochs for plan in plans)  # a trial that gets to its end ends by itself
         scheduler = ASHAScheduler(
             time_attr="epoch",
-            max_t=2 * max(plan.choice.epochs for plan in plans),  # a trial that gets to its end ends by itself
-            grace_period=1 / plans[0].job.evaluations_per_epoch,
+            max_t=most,
+            grace_period=min(most, 1 / plans[0].job.evaluations_per_epoch),
             reduction_factor=KEPT_SHARE,
         )
         tuner = tune.Tuner(

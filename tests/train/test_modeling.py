@@ -92,9 +92,9 @@ def test_parameters_are_counted_without_weights(tiny_model):
     [([2], 1, 2), ([2], 2, 1), ([8, 8], 3, 4), ([2, 64], 1, 64), ([2, 64], 4, 16), ([1], 1, 1), ([0, 4], 2, 2)],
 )
 def test_cpu_workers_take_what_fits_without_crossing_machines(nodes, workers, each):
-    from raypipe.train.finetune import _cpus_each
+    from raypipe.train.finetune import cpus_each
 
-    assert _cpus_each(nodes, workers) == each
+    assert cpus_each(nodes, workers) == each
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):

@@ -80,7 +80,7 @@ def _trials(config: SweepConfig, bases: dict[str, Source], machine: Machine, tok
     workers = workers_of(config, machine)
     choices = choices_of(config, epochs, workers.use_gpu)
     have = max(1, machine.gpus) if workers.use_gpu else machine.cpus
-    at_once, workers = tuning.share_out_of(have, workers, len(choices), config.most_at_once())
+    at_once, workers = tuning.share_out_of([have], workers, len(choices), config.most_at_once())
     return _Trials(choices, workers, at_once)
 
 

@@ -37,9 +37,10 @@ def encoded(texts: "pd.Series[str]", share: float, model: Source, config: Scorin
     tokenizer = modeling.load_tokenizer(model, token)
     truncation = config.truncation if isinstance(config, TrainConfig) else "head"
     taken = texts.iloc[np.unique(np.linspace(0, len(texts) - 1, min(len(texts), MOST_ROWS)).astype(np.int64))].to_list()
-    modeling.encode(tokenizer, taken[:1], config.max_length, truncation)
+    most = modeling.most_tokens(modeling.load_config(model, token), config.max_length)
+    modeling.encode(tokenizer, taken[:1], most, truncation)
     start = time.perf_counter()
-    ids, cut = modeling.encode(tokenizer, taken, config.max_length, truncation)
+    ids, cut = modeling.encode(tokenizer, taken, most, truncation)
     seconds = time.perf_counter() - start
     lengths, over = np.array([len(row) for row in ids], np.int64), np.array(cut, np.int64)
     rows = round(len(texts) / share)
