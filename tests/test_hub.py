@@ -72,6 +72,12 @@ def test_a_push_that_cannot_work_ends_in_one_clear_error(server, folder):
     assert TOKEN not in str(failure.value)
 
 
+def test_a_push_of_nothing_is_an_error(server, tmp_path):
+    with pytest.raises(StageError, match="nothing to push"):
+        hub.push(str(tmp_path / "gone"), "user/set", "dataset", TOKEN, "message")
+    assert not server.repos
+
+
 def test_a_push_to_a_folder_copies(folder, tmp_path):
     assert str(hub.push(str(folder), str(tmp_path / "copy"), "dataset", None, "message")) == str(tmp_path / "copy")
     assert (tmp_path / "copy" / "train.csv").read_bytes() == (folder / "train.csv").read_bytes()
@@ -81,7 +87,11 @@ def test_targets_are_checked_at_the_door(server, folder, tmp_path, monkeypatch):
     assert hub.check_target(None, "dataset", TOKEN, "/out") is None
     assert hub.check_target("user/set", "dataset", TOKEN, "/out") == hub.Target("user/set", "absent")
     assert hub.check_target("set", "dataset", TOKEN, "/out") == hub.Target("user/set", "absent"), "the token's own user"
-    assert hub.check_target(str(tmp_path), "dataset", None, "/out") == hub.Target(str(tmp_path), "folder")
+    new = str(tmp_path / "new")
+    assert hub.check_target(new, "dataset", None, "/out") == hub.Target(new, "folder")
+    with pytest.raises(ConfigError, match="is a folder that holds something"):
+        hub.check_target(str(folder), "dataset", None, "/out")
+    assert hub.check_target(str(folder), "dataset", None, "/out", True) == hub.Target(str(folder), "folder")
     hub.push(str(folder), "user/set", "dataset", TOKEN, "message")
     target = hub.check_target("user/set", "dataset", TOKEN, "/out")
     assert target == hub.Target("user/set", "private")

@@ -261,3 +261,14 @@ def test_what_decides_the_bytes_is_in_the_hash():
     plain = PrepareConfig(input_dir="i", input_filename="f", output_filename="o.jsonl")
     assert plain.hash() != PrepareConfig(**plain.public() | {"license": "mit"}).hash()
     assert plain.hash() == PrepareConfig(**plain.public() | {"yes_publish": True}).hash()
+
+
+def test_a_folder_of_the_users_is_never_replaced_unasked(prepare_rows, tmp_path):
+    rows = "".join(f"{row['text']},{row['label']}\n" for row in sentences(40))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "train.csv").write_text(f"text,label\n{rows}")
+    flags = {"input_filename": "train.csv", "target_hf_dataset": str(tmp_path / "in")}
+    with pytest.raises(ConfigError, match="is a folder that holds something"):
+        prepare_rows(None, **flags)
+    with pytest.raises(ConfigError, match=r"would replace .*/in/train\.csv, one of the input files"):
+        prepare_rows(None, **flags, overwrite=True)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from raypipe import (
     pipeline,
     storage,
 )
+from raypipe.pipeline.whole import begin_anew
 
 MARK = "zebrafishmark"  # a word of the texts that must not leave the places where texts belong
 
@@ -203,6 +205,62 @@ def test_another_base_model_under_the_same_name_is_not_resumed(whole_run):
         record.write_text(before)
 
 
+def test_a_finished_training_that_was_moved_is_kept_where_it_is_now(whole_run, tmp_path):
+    folder, _ = whole_run
+    shutil.copytree(folder / "train", tmp_path / "moved")
+    flags = json.loads((folder / "train/run.json").read_text())["config"]
+    flags |= {"output_dir": tmp_path / "moved", "hf_model_name": tmp_path / "pushed", "resume": True}
+    kept = pipeline.train(TrainConfig(**flags))
+    assert kept.status == "skipped" and kept.outputs["model"] == str(tmp_path / "moved/model")
+    assert (tmp_path / "pushed/model.safetensors").read_bytes() == (
+        tmp_path / "moved/model/model.safetensors"
+    ).read_bytes()
+    with pytest.raises(ConfigError, match="a complete output exists"):
+        pipeline.train(TrainConfig(**flags | {"resume": False, "output_dir": tmp_path / "new", "hf_model_name": None}))
+    (tmp_path / "moved/report.html").unlink()
+    with pytest.raises(ConfigError, match=r"--resume of a finished training without .*report\.html"):
+        pipeline.train(TrainConfig(**flags))
+
+
+def test_a_refused_overwrite_leaves_the_earlier_run_whole(whole_run, local_ray, tmp_path):
+    folder, _ = whole_run
+    shutil.copytree(folder / "train", tmp_path / "train")
+    before = {path: path.read_bytes() for path in sorted((tmp_path / "train").rglob("*")) if path.is_file()}
+    flags = json.loads((folder / "train/run.json").read_text())["config"]
+    flags |= {"output_dir": tmp_path / "train", "output_classify_file": tmp_path / "p.jsonl", "overwrite": True}
+    with pytest.raises(ConfigError, match="training on the CPU would take"):
+        pipeline.train(TrainConfig(**flags | {"device": "auto", "max_cpu_hours": 1e-6, "epochs": 50}))
+    assert {path: path.read_bytes() for path in sorted((tmp_path / "train").rglob("*")) if path.is_file()} == before
+
+
+def test_what_later_stages_cannot_do_is_refused_before_the_first(whole_run, tmp_path):
+    folder, _ = whole_run
+    toml = (folder.parent / "run.toml").read_text()
+    model = json.loads((folder / "train/run.json").read_text())["model"]["name"]
+    for broken, words in (
+        (toml.replace(model, "./no/such/model"), "no model folder ./no/such/model"),
+        (toml + '\n[evaluate]\ncompare_with = "none.jsonl"\n', "--compare-with none.jsonl is not there"),
+        (toml + f'\n[evaluate]\ninput_dir = "{tmp_path}"\nfilename = "none.jsonl"\n', "no file 'none.jsonl'"),
+        (toml.replace("[train]", '[train]\nhf_model_name = "me/model"'), "without a token"),
+    ):
+        (tmp_path / "run.toml").write_text(broken)
+        with pytest.raises((ConfigError, DataError), match=words):
+            pipeline.run(RunConfig(config=str(tmp_path / "run.toml"), run_dir=str(tmp_path / "run")))
+        assert not (tmp_path / "run").exists()
+
+
+def test_later_stages_of_a_run_begin_anew_once_an_earlier_one_has(tmp_path):
+    place = str(tmp_path / "p.jsonl")
+    stages = {
+        "train": TrainConfig(input_hf_dataset="d", output_dir=str(tmp_path / "train"), resume=True),
+        "evaluate": EvaluateConfig(model="m", input_hf_dataset="d", output_classify_file=place, resume=True),
+    }
+    (tmp_path / "p_metrics.json").write_text("{}")
+    begin_anew(stages, after="train")
+    assert not (tmp_path / "p_metrics.json").exists()
+    assert stages["train"].resume and not stages["evaluate"].resume and stages["evaluate"].overwrite
+
+
 def test_its_config_toml_repeats_a_run(whole_run, tmp_path):
     from raypipe import cli
 
@@ -288,6 +346,23 @@ def test_predict_a_file(trained, labelled, tmp_path, local_ray):
         pipeline.predict(
             PredictConfig(model=trained, input=str(tmp_path / "rows.jsonl"), output=str(tmp_path / "p.jsonl"))
         )
+
+
+def test_a_file_of_the_users_is_not_taken_for_predictions_and_rows_that_left_leave(trained, tmp_path, local_ray):
+    write_jsonl(tmp_path / "mine.jsonl", [{"my": "own"}])
+    for name, text in (("a", "one text"), ("b", "another text")):
+        write_jsonl(tmp_path / "in" / f"{name}.jsonl", [{"text": text}])
+    flags = {"model": trained, "input": f"{tmp_path}/in/*.jsonl", "device": "cpu"}
+    with pytest.raises(ConfigError, match=r"the output exists: .*Remedy: --overwrite to replace it$"):
+        pipeline.predict(PredictConfig(**flags, output=tmp_path / "mine.jsonl", resume=True))
+    assert read_jsonl(tmp_path / "mine.jsonl") == [{"my": "own"}]
+    pipeline.predict(PredictConfig(**flags, output=tmp_path / "p.jsonl"))
+    (tmp_path / "in" / "b.jsonl").unlink()
+    (tmp_path / "p.jsonl.0123.part").write_text("what a killed process left")
+    again = pipeline.predict(PredictConfig(**flags, output=tmp_path / "p.jsonl", resume=True))
+    assert again.status == "done" and again.counts["rows"] == 1
+    assert [row["text"] for row in read_jsonl(tmp_path / "p.jsonl")] == ["one text"]
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_a_cpu_training_that_would_take_too_long_stops(tmp_path, local_ray, tiny_model):

@@ -30,6 +30,8 @@ PATTERNS = (
     "a*/*.jsonl",
     "*/*.jsonl",
     "**/b/*.jsonl",
+    "**/**/*.jsonl",
+    "**/a/**/*.jsonl",
     "a/b/*",
     "we[i]rd.jsonl",
     "we[[]i]rd.jsonl",
@@ -57,7 +59,8 @@ def trees(s3, tmp_path):
 def test_patterns_mean_the_same_in_a_folder_and_in_a_bucket(trees):
     local, remote = trees
     for pattern in PATTERNS:
-        assert storage.match(remote, pattern) == storage.match(local, pattern), pattern
+        found = storage.match(local, pattern)
+        assert storage.match(remote, pattern) == found and len(set(found)) == len(found), pattern
         assert storage.match(remote + "/", pattern) == storage.match(local, pattern), pattern
     assert storage.match(remote, "**/*.jsonl")[0] == "a.b/five.jsonl"
     assert storage.match(remote, "we[i]rd.jsonl") == ["we[i]rd.jsonl"], "a name is a name first"

@@ -18,7 +18,7 @@ class ScoringConfig(CommonConfig):
     hf_access_token: HfToken = secret()
     """Hugging Face token; HF_TOKEN or the Hub's own store serve without it."""
     max_length: int = 512
-    """Tokens of a row beyond which it is cut (8 to 512)."""
+    """Tokens of a row beyond which it is cut (8 to 512); a model that has fewer positions cuts there."""
     eval_batch_size: int = 16_384
     """Most rows that an evaluation actor takes at a time. They are sorted by length together, so that hardly a padding
     token is computed, and a finished share is kept for --resume; a forward pass takes a fixed number of tokens."""

@@ -53,7 +53,7 @@ def run(config: RunConfig) -> StageResult:
             results[name] = verbs[name](stages[name])
             if results[name].status == "done":
                 storage.remove(index)  # it speaks of older outputs until the run is complete again
-                _begin_anew(stages, after=name)
+                begin_anew(stages, after=name)
     pages_of = {n: r.outputs["report" if n == "train" else "page"] for n, r in results.items()}
     pages_of.setdefault("evaluate", results["train"].outputs["page"])
     links = {name: os.path.relpath(page, folder) for name, page in pages_of.items()}
@@ -83,7 +83,7 @@ def _refuse_early(stages: dict[str, Any]) -> None:
         evaluating.look_at_files(stages["evaluate"])
 
 
-def _begin_anew(stages: dict[str, Any], after: str) -> None:
+def begin_anew(stages: dict[str, Any], after: str) -> None:
     """A stage has made something new: what later stages made of older inputs is neither kept nor in their way."""
     for name in list(stages)[list(stages).index(after) + 1 :]:
         stage = stages[name]

@@ -103,7 +103,12 @@ def share_out_of(
 
 
 def sweep(
-    plans: Sequence[TrialPlan], workers: Workers, at_once: int, asha: bool, time_budget_s: float | None, folder: str
+    plans: Sequence[TrialPlan],
+    workers: Workers,
+    at_once: int,
+    with_asha: bool,
+    time_budget_s: float | None,
+    folder: str,
 ) -> list[Trial]:
     """Run the plans in the order given, at most ``at_once`` at a time, each with as many reports as it has evaluations.
 
@@ -117,20 +122,14 @@ def sweep(
     if tune.Tuner.can_restore(left):
         tuner = tune.Tuner.restore(left, trainable, restart_errored=True)
     else:
-        most = 2 * max(plan.choice.epochs for plan in plans)  # a trial that gets to its end ends by itself
-        scheduler = ASHAScheduler(
-            time_attr="epoch",
-            max_t=most,
-            grace_period=min(most, 1 / plans[0].job.evaluations_per_epoch),
-            reduction_factor=KEPT_SHARE,
-        )
+        longest = max(plan.choice.epochs for plan in plans)
         tuner = tune.Tuner(
             trainable,
             param_space={"trial": tune.grid_search(list(range(len(plans))))},
             tune_config=tune.TuneConfig(
                 metric="macro_f1",
                 mode="max",
-                scheduler=scheduler if asha else None,
+                scheduler=asha(longest, plans[0].job.evaluations_per_epoch) if with_asha else None,
                 max_concurrent_trials=at_once,
                 time_budget_s=time_budget_s,
             ),
@@ -140,6 +139,14 @@ def sweep(
         )
     results = {result.config["trial"]: result for result in tuner.fit() if result.config}
     return [_outcome(plan.choice, results.get(place)) for place, plan in enumerate(plans)]
+
+
+def asha(longest: float, evaluations_per_epoch: int) -> ASHAScheduler:
+    """Stops trials from their first evaluation on; ``longest`` is the most epochs of a trial."""
+    most = 2 * longest  # a trial that gets to its end ends by itself
+    return ASHAScheduler(
+        "epoch", max_t=most, grace_period=min(most, 1 / evaluations_per_epoch), reduction_factor=KEPT_SHARE
+    )
 
 
 def _run(config: dict[str, Any], plans: list[TrialPlan], workers: Workers, folder: str) -> None:

@@ -208,3 +208,12 @@ def test_corrections_equal_an_obvious_loop(tmp_path_factory, rows, fixes):
     assert found["rows_dropped"] == table.reasons().get("correction", 0)
     assert found["rows_relabelled"] + found["rows_unchanged"] + found["rows_dropped"] == sum(map(bool, told))
     assert sum(table.reasons().values()) + len(table.alive) == len(rows)
+
+
+def test_a_column_without_a_name_is_no_field_too_many(tmp_path):
+    path = tmp_path / "fixes.csv"
+    path.write_text(",id,label\n0,raw.jsonl:1,b\n")
+    assert [(found.row_id, found.label) for found in read_corrections(str(path))] == [("raw.jsonl:1", "b")]
+    path.write_text(",id,label\n0,raw.jsonl:1,b,c\n")
+    with pytest.raises(ConfigError, match="record 1 has another number of fields"):
+        read_corrections(str(path))

@@ -186,3 +186,14 @@ def test_a_task_stops_before_its_pairs_fill_the_memory(monkeypatch):
         module.similarity, "cross_join", lambda *a: asked.append(1) or similarity.Pairs(*[np.zeros(600)] * 3)
     )
     assert module._near_pairs(X[30:], X[:30], 0.6, 599) is None and len(asked) == 2, "a sample, then one slice"
+
+
+def test_a_dry_run_looks_at_the_places_of_an_exploration(explore, prepare_rows):
+    rows = sentences(60)
+    prepared = prepare_rows(rows)
+    beside = {"output_filename": str(prepared["folder"] / "set.jsonl"), "explore": True}
+    flags = beside | {"input_dir": prepared["report"]["config"]["input_dir"], "input_filename": "raw.jsonl"}
+    assert pipeline.prepare(PrepareConfig(**flags, dry_run=True)).status == "dry_run"
+    explore(None, **beside)
+    with pytest.raises(ConfigError, match=r"set_explore\.json"):
+        pipeline.prepare(PrepareConfig(**flags, dry_run=True))

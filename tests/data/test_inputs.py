@@ -3,6 +3,7 @@
 import codecs
 import gzip
 import json
+import os
 import random
 from collections import Counter
 from decimal import Decimal
@@ -267,6 +268,13 @@ def test_the_share_of_bad_rows_at_its_border(prepare_rows, tmp_path):
     assert prepare_rows(rows, max_bad_fraction=0.1)["report"]["removed"] == {"bad_json": 1, "missing_text": 1}
     with pytest.raises(DataError, match="1 of 20"):
         prepare_rows([*FILLER[:19], "{"], max_bad_fraction=0)
+
+
+def test_a_file_name_that_is_not_utf8(prepare_rows, tmp_path):
+    write_jsonl(tmp_path / "in" / "raw.jsonl", sentences(40))
+    os.rename(tmp_path / "in" / "raw.jsonl", os.fsencode(tmp_path / "in") + b"/caf\xe9.jsonl")
+    with pytest.raises(DataError, match=r"the input file caf\\udce9\.jsonl; expected a name in UTF-8"):
+        prepare_rows(None, input_filename="*.jsonl")
 
 
 def test_a_csv_file_that_is_called_jsonl(prepare_rows):

@@ -15,7 +15,7 @@ import pytest
 from conftest import sentences, write_jsonl
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from raypipe import ConfigError, DataError
+from raypipe import ConfigError, DataError, EvaluateConfig, pipeline
 
 OUTPUTS = (
     "set_train.jsonl",
@@ -222,6 +222,38 @@ def test_decontaminate(prepare_rows, tmp_path):
     near = set(np.flatnonzero(S.max(axis=1) >= 0.8 - 1e-9))
     same = {i for i, r in enumerate(rows) if canonical(r["text"]) in {canonical(b["text"]) for b in benchmark}}
     assert set(gone) == near | same
+
+
+def test_a_benchmark_that_cannot_be_compared_with_is_refused(prepare_rows, tmp_path, capfd):
+    rows = sentences(60, seed=6)
+    tokens = write_jsonl(tmp_path / "tokens.jsonl", [{"text": row["text"].split()} for row in rows])
+    with pytest.raises(DataError, match=r"60 of 60 rows of --decontaminate cannot be used; expected at most 100%"):
+        prepare_rows(rows, decontaminate=str(tokens), max_bad_fraction=1.0)
+    mixed = write_jsonl(tmp_path / "mixed.jsonl", [{"text": rows[5]["text"]}, {"text": None}])
+    with pytest.raises(DataError, match=r"1 of 2 rows of --decontaminate"):
+        prepare_rows(rows, decontaminate=str(mixed))
+    prepare_rows(rows, decontaminate=str(mixed), max_bad_fraction=0.5)
+    assert "1 of 2 rows of --decontaminate have no text" in capfd.readouterr().err
+    with pytest.raises(DataError, match="0 classes left after --decontaminate"):
+        prepare_rows(rows, decontaminate=str(tmp_path / "in" / "raw.jsonl"))
+
+
+def test_a_set_in_which_conflicts_leave_one_class_is_refused(prepare_rows, tmp_path):
+    rows = [{"text": "one text", "label": "a"}, {"text": "one text", "label": "b"}, {"text": "other", "label": "a"}]
+    with pytest.raises(DataError, match="1 class left after duplicates and conflicts"):
+        prepare_rows([*rows, {"text": "more words", "label": "a"}], on_conflict="drop")
+    assert not list(tmp_path.glob("prepared*"))
+
+
+def test_a_set_and_an_evaluation_by_one_name_are_refused(prepare_rows, tmp_path):
+    out = prepare_rows(sentences(40))
+    with pytest.raises(ConfigError, match="a prepared set by that name"):
+        pipeline.evaluate(
+            EvaluateConfig(model="m", input_hf_dataset="d/d", output_classify_file=str(out["folder"] / "set.jsonl"))
+        )
+    (tmp_path / "scored_metrics.json").write_text("{}")
+    with pytest.raises(ConfigError, match="an evaluation by that name"):
+        prepare_rows(None, output_filename=str(tmp_path / "scored.jsonl"))
 
 
 def test_decontaminate_by_a_glob_with_an_empty_file(prepare_rows, tmp_path, monkeypatch):

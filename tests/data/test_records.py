@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raypipe import schema
+from raypipe import DataError, schema
 from raypipe.data.records import Record, from_values, parse_csv, parse_json_line
 
 FEW = settings(max_examples=100, deadline=None, derandomize=True)
@@ -280,6 +280,11 @@ def test_csv_bytes_that_are_not_utf8() -> None:
     rows = list(parse_csv(lines, "text", "label"))
     assert rows[0] == (1, "caf\ufffd,a", "", schema.BAD_JSON, "not UTF-8", ())
     assert rows[1][:4] == (2, "x", "b", "")
+
+
+def test_csv_with_a_header_that_never_ends() -> None:
+    with pytest.raises(DataError, match="the header has a quoted field that never ends"):
+        csv_rows('"text,label\nx,a\ny,b\n')
 
 
 def test_csv_cells_beyond_the_limit_of_the_csv_module() -> None:

@@ -38,3 +38,23 @@ def test_the_predictor_cuts_as_the_model_says(tiny_model, tmp_path, truncation):
             logits = model(torch.tensor([[tokenizer.cls_token_id, *words, tokenizer.sep_token_id]])).logits[0]
         assert scores == pytest.approx(np.sort(logits.softmax(-1).numpy())[::-1], abs=1e-5)
     assert found["cut"].to_pylist() == cut and 0 < sum(cut) < len(cut)
+
+
+def test_a_model_of_few_positions_cuts_there(tiny_model, tmp_path):
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=8,
+        max_position_embeddings=ROOM + 2,
+    )
+    BertForSequenceClassification(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    rows = pa.table({"text": ["word " * 100, "a word"]})
+    encoded = tokenise(rows, Source(str(tmp_path)), Secret(None), "few positions", 512)
+    assert [len(ids) for ids in encoded["input_ids"].to_pylist()] == [ROOM + 2, 4]
+    assert encoded["cut"].to_pylist() == [86, 0]

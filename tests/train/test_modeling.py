@@ -110,3 +110,20 @@ def test_the_recipe_follows_the_size_unless_a_flag_says_otherwise(parameters, ra
     assert (recipe.learning_rate, recipe.epochs, recipe.warmup, recipe.weight_decay) == (rate, epochs, 0.06, 0.01)
     chosen = recipe_for(parameters, TrainConfig(input_hf_dataset="x/y", learning_rate=3e-4, epochs=1.5))
     assert (chosen.learning_rate, chosen.epochs) == (3e-4, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "flags", "most"),
+    [
+        ("bert", {"max_position_embeddings": 128}, 128),
+        ("bert", {"max_position_embeddings": 1024}, 512),
+        ("roberta", {"max_position_embeddings": 130, "pad_token_id": 1}, 128),
+        ("xlm-roberta", {"max_position_embeddings": 514, "pad_token_id": 1}, 512),
+        ("deberta-v2", {"max_position_embeddings": 128, "relative_attention": True}, 512),
+        ("xlnet", {}, 512),
+    ],
+)
+def test_no_text_is_longer_than_the_model_reads(kind, flags, most):
+    from transformers import AutoConfig
+
+    assert modeling.most_tokens(AutoConfig.for_model(kind, **flags), 512) == most

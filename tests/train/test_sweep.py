@@ -16,6 +16,8 @@ from conftest import sentences
 
 from raypipe import SweepConfig, pipeline
 from raypipe.pipeline.sweeping import choices_of
+from raypipe.train import sweep as tuning
+from raypipe.train.finetune import Workers
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +132,17 @@ def test_choices_are_all_combinations_in_a_seeded_order():
         (1e-4, 5.0),
         (2e-4, 5.0),
     ]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "workers", "most", "at_once", "each"),
+    [([2], 1, None, 2, 1), ([8] * 4, 1, None, 3, 8), ([4, 4], 1, 1, 1, 4), ([8, 8], 2, 1, 1, 8), ([1], 1, None, 1, 1)],
+)
+def test_no_worker_of_a_trial_crosses_machines(nodes, workers, most, at_once, each):
+    shared = tuning.share_out_of(nodes, Workers(workers, workers, False, 1.0, None), 3, most)
+    assert (shared[0], shared[1].cpus_each) == (at_once, each)
+
+
+@pytest.mark.parametrize(("epochs", "evaluations"), [(0.1, 4), (0.4, 1), (2.0, 4)])
+def test_asha_takes_a_part_of_an_epoch(epochs, evaluations):
+    assert tuning.asha(epochs, evaluations) is not None
