@@ -20,6 +20,7 @@ from raypipe.errors import ConfigError
 from raypipe.pipeline import evaluating, training
 from raypipe.pipeline.common import Clock
 from raypipe.pipeline.evaluating import evaluate
+from raypipe.pipeline.job import PrepareJob
 from raypipe.pipeline.preparing import at_the_door, prepare
 from raypipe.pipeline.training import train
 from raypipe.report import pages
@@ -43,11 +44,13 @@ def run(config: RunConfig) -> StageResult:
     if storage.exists(index) and not (config.overwrite or config.resume):
         raise ConfigError(f"a complete run exists: {index}", "a new --run-dir", "--overwrite or --resume")
     stages = _configure(config, folder)
+    job = _refuse_early(stages)
     if config.dry_run:
-        return _estimate(config, stages, clock)
+        from raypipe.pipeline import dry_run
+
+        return dry_run.answer("run", dry_run.estimate_run(stages, job), config, clock.total())
     verbs: dict[str, Any] = {"prepare": prepare, "train": train, "evaluate": evaluate}
     results: dict[str, StageResult] = {}
-    _refuse_early(stages)
     with session(config):
         for name in stages:
             results[name] = verbs[name](stages[name])
@@ -74,13 +77,13 @@ def run(config: RunConfig) -> StageResult:
     )
 
 
-def _refuse_early(stages: dict[str, Any]) -> None:
-    """Raise at once what a later stage would raise after hours: ConfigError or DataError."""
-    if "prepare" in stages:
-        at_the_door(stages["prepare"])
+def _refuse_early(stages: dict[str, Any]) -> PrepareJob | None:
+    """Raise at once what a later stage would raise after hours, ConfigError or DataError; the job of prepare."""
+    job = at_the_door(stages["prepare"])[0] if "prepare" in stages else None
     training.look_at_names(stages["train"])
     if "evaluate" in stages:
         evaluating.look_at_files(stages["evaluate"])
+    return job
 
 
 def begin_anew(stages: dict[str, Any], after: str) -> None:
@@ -97,14 +100,6 @@ def _marks_of(stage: TrainConfig | EvaluateConfig) -> list[str]:
     """The files that complete the outputs of a stage after prepare."""
     marks = [evaluating.Outputs(str(stage.output_classify_file)).mark]
     return [*marks, storage.join(str(stage.output_dir), "run.json")] if isinstance(stage, TrainConfig) else marks
-
-
-def _estimate(config: RunConfig, stages: dict[str, Any], clock: Clock) -> StageResult:
-    """What the stages would need; refused at the door is what each of them would refuse."""
-    from raypipe.pipeline import dry_run
-
-    job = at_the_door(stages["prepare"])[0] if "prepare" in stages else None
-    return dry_run.answer("run", dry_run.estimate_run(stages, job), config, clock.total())
 
 
 def _story(results: dict[str, StageResult], last: StageResult) -> Story:
