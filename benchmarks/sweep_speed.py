@@ -1,12 +1,13 @@
 """What a sweep costs beside its trainings, and what ASHA saves: eight learning rates on banking77.
 
-    python benchmarks/sweep_speed.py --data ../shared/data [--rates 8] [--epochs 2]
+    python benchmarks/sweep_speed.py --data ../shared/data [--rates 8] [--epochs 2] [--kept FOLDER]
 
 MiniLM, four evaluations an epoch, by `raypipe sweep` on this machine. One trial alone gives the seconds of a full trial
 on all CPUs and those of a start; eight times that trial plus one start is what trials one after another would take at
 best (they do the same work, whatever their rate). Beside it: the sweep without and with ASHA, as the clock on the wall
 has it. ASHA's verdict depends on the order in which the rates come: one seeded order runs, two more are replayed by
-Ray's own scheduler from the logged curves of the full trials, at the seconds that these took.
+Ray's own scheduler from the logged curves of the full trials, at the seconds that these took. With --kept each of the
+three sweeps that has ended lies in a file, and the next run goes on from there.
 """
 
 import heapq
@@ -25,12 +26,11 @@ import numpy as np
 import pandas as pd
 from common import parser_for, raypipe_command, report
 from defaults import RATES
-from ray.tune.schedulers import ASHAScheduler
-from results_file import save
+from results_file import commit, save
 
 from raypipe.demo import encoder_path
 from raypipe.schema import LABEL, TEXT
-from raypipe.train.sweep import KEPT_SHARE
+from raypipe.train.sweep import asha
 
 PER_EPOCH = 4  # evaluations
 
@@ -45,6 +45,14 @@ def write_dataset(data: Path, folder: Path) -> None:
     ):
         frame = pd.DataFrame({TEXT: texts, LABEL: [rows.names[label] for label in labels]})
         frame.to_csv(folder / f"{part}.csv", index=False)
+
+
+def kept(place: Path, *asked: Any) -> dict[str, Any]:
+    """The result of a sweep out of its file, or made now and written into it."""
+    if not place.exists():
+        place.write_text(json.dumps(sweep(*asked) | {"git_commit": commit()}))
+    found = json.loads(place.read_text())
+    return found | {"trials": {float(rate): trial for rate, trial in found["trials"].items()}}
 
 
 def sweep(dataset: Path, out: Path, rates: Sequence[float], scheduler: str, epochs: float) -> dict[str, Any]:
@@ -73,7 +81,7 @@ def sweep(dataset: Path, out: Path, rates: Sequence[float], scheduler: str, epoc
 
 def replayed(order: Sequence[float], full: dict[str, Any], epochs: float) -> dict[str, Any]:
     """What ASHA does with the logged trials in this order: its choice, and the seconds until all have ended."""
-    scheduler = ASHAScheduler("epoch", max_t=2 * epochs, grace_period=1 / PER_EPOCH, reduction_factor=KEPT_SHARE)
+    scheduler = asha(epochs, PER_EPOCH)
     scheduler.set_search_properties("macro_f1", "max")
     waiting, running, ended_at = list(order), [], 0.0
     seen: dict[float, float] = {}  # rate -> best macro-F1 that was reported
@@ -109,15 +117,25 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--rates", type=int, default=len(RATES))
     parser.add_argument("--epochs", type=float, default=2.0)
+    parser.add_argument("--kept", type=Path, help="folder of the sweeps that have ended; without it, none are kept")
     options = parser.parse_args()
     orders = [np.random.default_rng(seed).permutation(RATES[: options.rates]).tolist() for seed in range(3)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_dataset(options.data, folder / "set")
-        one = sweep(folder / "set", folder / "one", [2e-4], "none", options.epochs)
-        asha = sweep(folder / "set", folder / "asha", orders[0], "asha", options.epochs)
-        full = sweep(folder / "set", folder / "full", orders[0], "none", options.epochs)
-    save(options.name or "sweep_speed", {"epochs": options.epochs, **judged(one, full, asha, orders, options.epochs)})
+        place = options.kept or folder
+        place.mkdir(parents=True, exist_ok=True)
+        one, stopped, full = (
+            kept(place / f"{name}.json", folder / "set", folder / name, rates, scheduler, options.epochs)
+            for name, rates, scheduler in (
+                ("one", [2e-4], "none"),
+                ("asha", orders[0], "asha"),
+                ("full", orders[0], "none"),
+            )
+        )
+    save(
+        options.name or "sweep_speed", {"epochs": options.epochs, **judged(one, full, stopped, orders, options.epochs)}
+    )
 
 
 def judged(
