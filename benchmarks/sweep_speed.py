@@ -5,8 +5,9 @@
 MiniLM, four evaluations an epoch, by `raypipe sweep` on this machine. One trial alone gives the seconds of a full trial
 on all CPUs and those of a start; eight times that trial plus one start is what trials one after another would take at
 best (they do the same work, whatever their rate). Beside it: the sweep without and with ASHA, as the clock on the wall
-has it. ASHA's verdict depends on the order in which the rates come: one seeded order runs, two more are replayed by
-Ray's own scheduler from the logged curves of the full trials, at the seconds that these took. With --kept each of the
+has it. ASHA's verdict depends on the order in which the rates come: one seeded order runs, two more (and two hundred
+beside the headline) are replayed by Ray's own scheduler from the logged curves of the full trials, at the seconds that
+these took. With --kept each of the
 three sweeps that has ended lies in a file, and the next run goes on from there.
 """
 
@@ -33,6 +34,7 @@ from raypipe.schema import LABEL, TEXT
 from raypipe.train.sweep import asha
 
 PER_EPOCH = 4  # evaluations
+ORDERS = 203  # seeded orders of the rates: one runs, two are its peers, and all of them say how far luck goes
 
 
 def write_dataset(data: Path, folder: Path) -> None:
@@ -119,7 +121,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=2.0)
     parser.add_argument("--kept", type=Path, help="folder of the sweeps that have ended; without it, none are kept")
     options = parser.parse_args()
-    orders = [np.random.default_rng(seed).permutation(RATES[: options.rates]).tolist() for seed in range(3)]
+    orders = [np.random.default_rng(seed).permutation(RATES[: options.rates]).tolist() for seed in range(ORDERS)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_dataset(options.data, folder / "set")
@@ -133,9 +135,8 @@ def main() -> None:
                 ("full", orders[0], "none"),
             )
         )
-    save(
-        options.name or "sweep_speed", {"epochs": options.epochs, **judged(one, full, stopped, orders, options.epochs)}
-    )
+    found = judged(one, full, stopped, orders, options.epochs)
+    save(options.name or "sweep_speed", {"epochs": options.epochs, **found})
 
 
 def judged(
@@ -145,7 +146,8 @@ def judged(
     (trial,) = one["trials"].values()
     start_up = one["seconds"] - trial["seconds"]
     in_turn = len(full["trials"]) * trial["seconds"] + start_up
-    replays = [replayed(order, full, epochs) for order in orders[1:]]
+    all_replays = [replayed(order, full, epochs) for order in orders]
+    replays = all_replays[1:3]
     around = full["seconds"] - replayed_full(full)  # the start, and what else is around the trials
     seconds = [asha["seconds"], *(around + replay["trials_seconds"] for replay in replays)]
     final = {rate: max(trial["macro_f1"]) for rate, trial in full["trials"].items()}
@@ -160,6 +162,14 @@ def judged(
         "asha_times_faster": [round(full["seconds"] / each, 3) for each in seconds],
         "asha_times_faster_median": round(full["seconds"] / statistics.median(seconds), 3),
         "asha_chosen": chosen,
+        "asha_of_all_orders_replayed": {
+            "orders": len(orders),
+            "times_faster": np.quantile(
+                [full["seconds"] / (around + replay["trials_seconds"]) for replay in all_replays], (0.1, 0.5, 0.9)
+            ).tolist(),
+            "same_choice": statistics.mean(replay["chosen"] == full["chosen"] for replay in all_replays),
+            "mean_macro_f1_less_full": statistics.mean(final[r["chosen"]] - final[full["chosen"]] for r in all_replays),
+        },
         "asha_macro_f1_less_full": [round(final[rate] - final[full["chosen"]], 4) for rate in chosen],
     }
 
