@@ -64,8 +64,9 @@ def at_the_door(config: PrepareConfig) -> tuple[PrepareJob, hub.Target | None, s
     remedy = "another -o: both would write NAME_report.html"
     require(not storage.exists(scored), f"an evaluation by that name: {scored}", "a name of its own", remedy)
     target = publishing.at_the_door(config, out.paths()["dataset"], token)
-    pushed = [] if target is None or target.state != "folder" else DATASET_FILES
-    return PrepareJob(config, out, [storage.join(target.name, name) for name in pushed]), target, token
+    folder = target.name if target is not None and target.state == "folder" else None
+    pushed = [] if folder is None else [storage.join(folder, name) for name in DATASET_FILES]
+    return PrepareJob(config, out, pushed), target, token
 
 
 class _Outputs:
