@@ -7,8 +7,7 @@ on all CPUs and those of a start; eight times that trial plus one start is what 
 best (they do the same work, whatever their rate). Beside it: the sweep without and with ASHA, as the clock on the wall
 has it. ASHA's verdict depends on the order in which the rates come: one seeded order runs, two more (and two hundred
 beside the headline) are replayed by Ray's own scheduler from the logged curves of the full trials, at the seconds that
-these took. With --kept each of the
-three sweeps that has ended lies in a file, and the next run goes on from there.
+these took. With --kept each of the three sweeps that has ended lies in a file, and the next run goes on from there.
 """
 
 import heapq

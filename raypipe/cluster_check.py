@@ -93,10 +93,7 @@ def _gpus(machines: list[dict[str, Any]]) -> Finding:
         try:
             seen |= _on_each([node], _gpu_names, num_gpus=counted[node["NodeManagerAddress"]])
         except ray.exceptions.GetTimeoutError:
-            return (
-                WARN,
-                f"{sum(counted.values())} by Ray's count, not all free to be looked at; ask again later",
-            )
+            return WARN, f"{sum(counted.values())} by Ray's count, not all free to be looked at; ask again later"
     lacking = [f"{a}: Ray counts {n}, torch can use {len(seen[a])}" for a, n in counted.items() if len(seen[a]) < n]
     if lacking:
         return FAIL, "; ".join(lacking) + "; the image needs CUDA builds of torch and a fitting driver"

@@ -151,7 +151,6 @@ def check_target(
             raise ConfigError(
                 f"the target {place} is the output itself, or in it", "another folder", "name another one"
             )
-        storage.check_reachable(place)
         storage.check_place(place)
         if not may_replace and storage.names_in(place):
             raise ConfigError(

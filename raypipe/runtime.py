@@ -97,6 +97,13 @@ def require_shared(*paths: str | None) -> None:
             )
 
 
+def of_each_machine(resource: str) -> list[float]:
+    """How much of a resource, such as CPU, each machine that is alive has."""
+    import ray
+
+    return [node["Resources"].get(resource, 0) for node in ray.nodes() if node["Alive"]]
+
+
 def wait_for(resources: dict[str, float], timeout_s: float) -> bool:
     """Whether the cluster has these resources in all, asking the autoscaler for them until the timeout."""
     import ray

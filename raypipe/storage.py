@@ -79,8 +79,9 @@ def check_reachable(*paths: str | None) -> None:
 
 
 def check_place(folder: str) -> None:
-    """Refuse a local folder that cannot be made or written to. Raises ConfigError."""
+    """Refuse a folder that cannot be made or written to, or an address out of reach. Raises ConfigError."""
     if is_uri(folder):
+        check_reachable(folder)
         return
     there = folder
     while not os.path.lexists(there):

@@ -32,7 +32,7 @@ def audit(config: AuditConfig) -> StageResult:
 
     config.validate()
     token = hf_token(config)
-    storage.check_reachable(config.input_dir, config.output_filename)
+    storage.check_reachable(config.input_dir)
     out = _Outputs(config.output_filename)
     finished = finished_output(out.mark, config, list(out.paths().values()))
     clock = Clock()

@@ -30,8 +30,8 @@ def evaluate(config: EvaluateConfig) -> StageResult:
     config.validate()
     token = hf_token(config)
     out = Outputs(config.output_classify_file)
-    out.check()
     finished = finished_output(out.mark, config, list(out.paths().values()))
+    out.refuse_prepared()
     clock = Clock()
     if config.dry_run:
         from raypipe.pipeline import dry_run
@@ -118,10 +118,8 @@ class Outputs:
         self.predictions_path = storage.join(self.folder, self.predictions)
         self.mark = storage.join(self.folder, self.metrics)
 
-    def check(self) -> None:
-        """Refuse places that cannot be written to, or that are a prepared dataset's. Raises ConfigError."""
-        storage.check_reachable(self.folder)
-        storage.check_place(self.folder)
+    def refuse_prepared(self) -> None:
+        """Refuse the name of a prepared dataset, which has a page of the same name. Raises ConfigError."""
         prepared = self.mark.removesuffix("_metrics.json") + "_report.json"
         remedy = "another --output-classify-file: both would write PATH_report.html"
         require(not storage.exists(prepared), f"a prepared set by that name: {prepared}", "a name of its own", remedy)

@@ -12,6 +12,8 @@ from typing import Any
 from raypipe import __version__, storage
 from raypipe.errors import ConfigError, RaypipeError
 
+_PLAN = "plan.json"  # in a folder of Ray Train or Tune: whose work it holds
+
 
 @contextlib.contextmanager
 def kept_work(
@@ -60,8 +62,8 @@ def open_unfinished(place: str, plan: dict[str, Any], resume: bool, output: str)
 
     Returns whether it holds work to go on with. Raises ConfigError where --resume finds there that of another plan.
     """
-    path = storage.join(place, "plan.json")
-    if resume and storage.exists(path):
+    path = storage.join(place, _PLAN)
+    if resume and is_unfinished(place):
         if json.loads(storage.read_text(path)) != plan:
             raise ConfigError(
                 f"--resume with another configuration, dataset, base model or raypipe than the unfinished {output}",
@@ -78,7 +80,7 @@ def open_unfinished(place: str, plan: dict[str, Any], resume: bool, output: str)
 
 def is_unfinished(place: str) -> bool:
     """Whether ``open_unfinished`` opened the folder for work that has not ended."""
-    return storage.exists(storage.join(place, "plan.json"))
+    return storage.exists(storage.join(place, _PLAN))
 
 
 def work_root(folder: str, name: str) -> str:

@@ -47,7 +47,13 @@ def look_at_names(config: TrainConfig) -> None:
     """What can be refused before the dataset is there: base model and push target. Raises ConfigError."""
     token = hf_token(config)
     hub.check_target(config.hf_model_name, "model", token, _folder(config), config.overwrite or config.resume)
-    fitting.recipe_of(config, hub.resolve(config.model_for_training_finetune, "model", token), token)
+    _resolve(config, token)
+
+
+def _resolve(config: TrainConfig, token: str | None) -> tuple[Source, Any, int]:
+    """The base model, its recipe and its number of parameters. Raises ConfigError."""
+    base = hub.resolve(config.model_for_training_finetune, "model", token)
+    return base, *fitting.recipe_of(config, base, token)
 
 
 class _Run:
@@ -68,9 +74,9 @@ class _Run:
     def check_places(self) -> None:
         """Refuse places beside the run's folder that cannot be written to, or hold another's. Raises ConfigError."""
         config, mark = self.config, self.predictions.mark
-        self.predictions.check()
+        storage.check_place(self.predictions.folder)
+        self.predictions.refuse_prepared()
         if config.wandb_output is not None:
-            storage.check_reachable(config.wandb_output)
             storage.check_place(storage.parent(storage.absolute(config.wandb_output)))
         if storage.exists(mark) and not (config.overwrite or self.was_killed):
             theirs = json.loads(storage.read_text(mark)).get("config_hash")
@@ -81,7 +87,7 @@ class _Run:
         """What a finished run has, by kind."""
         named = {"model": "model", "metrics": "metrics.json", "history": "history.json", "report": "report.html"}
         own = {kind: storage.join(self.folder, name) for kind, name in named.items()}
-        return {"run": self.folder, **own, **{k: v for k, v in self.predictions.paths().items() if k not in own}}
+        return {"run": self.folder, **self.predictions.paths(), **own}
 
     def again(self, finished: dict[str, Any]) -> StageResult:
         """A finished run kept by --resume; a push that was asked for is repeated. Raises ConfigError for other data."""
@@ -108,12 +114,7 @@ class _Run:
         if not hub.is_repository(str(config.input_hf_dataset)):
             self.data = self._load()
         if not hub.is_repository(config.model_for_training_finetune):
-            self.base = self._resolve()
-
-    def _resolve(self) -> tuple[Source, Any, int]:
-        """The base model, its recipe and its number of parameters."""
-        base = hub.resolve(self.config.model_for_training_finetune, "model", self.token)
-        return base, *fitting.recipe_of(self.config, base, self.token)
+            self.base = _resolve(config, self.token)
 
     def _load(self) -> splits.Splits:
         config = self.config
@@ -126,12 +127,12 @@ class _Run:
         from raypipe.report import console
 
         fitted = self._fitted(locks)
-        model = Source(self.outputs()["model"])
+        outputs = self.outputs()
+        model = Source(outputs["model"])
         test = evaluating.of_splits(fitted.data, self.config.eval_batch_size)
         metrics = evaluating.score_and_write(
             test, model, self.token, self.config, self.predictions, self.config.baselines, self.clock
         )
-        outputs = self.outputs()
         run = train_record.record(fitted, self.config, metrics, outputs, self.clock.seconds)
         self._write(run, metrics, fitted.outcome, model)
         console.forecast_table(run["forecasts"])
@@ -147,7 +148,7 @@ class _Run:
 
         config = self.config
         workers = choose_workers(config)  # first of all: a missing GPU must not cost a download
-        base, recipe, size = self.base or self._resolve()
+        base, recipe, size = self.base or _resolve(config, self.token)
         require_shared(self.folder, self.predictions.folder, base.name if base.is_folder else None, config.wandb_output)
         target = config.hf_model_name
         require_shared(None if hub.is_repository(target or "") else target)

@@ -19,10 +19,8 @@ from raypipe.config import (
 from raypipe.errors import ConfigError
 from raypipe.pipeline import evaluating, training
 from raypipe.pipeline.common import Clock
-from raypipe.pipeline.evaluating import evaluate
 from raypipe.pipeline.job import PrepareJob
 from raypipe.pipeline.preparing import at_the_door, prepare
-from raypipe.pipeline.training import train
 from raypipe.report import pages
 from raypipe.report.hints import Story
 from raypipe.runtime import session
@@ -49,7 +47,7 @@ def run(config: RunConfig) -> StageResult:
         from raypipe.pipeline import dry_run
 
         return dry_run.answer("run", dry_run.estimate_run(stages, job), config, clock.total())
-    verbs: dict[str, Any] = {"prepare": prepare, "train": train, "evaluate": evaluate}
+    verbs: dict[str, Any] = {"prepare": prepare, "train": training.train, "evaluate": evaluating.evaluate}
     results: dict[str, StageResult] = {}
     with session(config):
         for name in stages:

@@ -18,7 +18,7 @@ from raypipe.core import sampling
 from raypipe.core import text as core_text
 from raypipe.errors import ConfigError, DataError, RaypipeError, StageError
 from raypipe.hub import Source
-from raypipe.runtime import is_own, say, wait_for
+from raypipe.runtime import is_own, of_each_machine, say, wait_for
 from raypipe.schema import LABEL, TEXT
 from raypipe.train import modeling
 from raypipe.train.job import TrainJob
@@ -60,7 +60,7 @@ def choose_workers(config: TrainConfig) -> Workers:
         have = ray.cluster_resources().get("GPU", 0)
         found = f"{have:.0f} GPU(s) for {least} workers" if have else "no GPU"
         say(f"warning: {found}; training on the CPU (--device cpu says that this is meant)")
-    return workers_on([node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]], use_gpu, config)
+    return workers_on(of_each_machine("CPU"), use_gpu, config)
 
 
 def workers_on(nodes: list[float], use_gpu: bool, config: TrainConfig) -> Workers:

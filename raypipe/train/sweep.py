@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import ray
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler
@@ -19,7 +18,7 @@ from ray.util.placement_group import PlacementGroup, PlacementGroupID, remove_pl
 
 from raypipe import storage
 from raypipe.errors import RaypipeError
-from raypipe.runtime import say
+from raypipe.runtime import of_each_machine, say
 from raypipe.train import finetune
 from raypipe.train.finetune import Workers
 from raypipe.train.job import TrainJob
@@ -85,10 +84,7 @@ def share_out(workers: Workers, trials: int, most_at_once: int | None) -> tuple[
 
     On CPUs one thread for each of several trials does more than several threads for one.
     """
-    kind = "GPU" if workers.use_gpu else "CPU"
-    return share_out_of(
-        [node["Resources"].get(kind, 0) for node in ray.nodes() if node["Alive"]], workers, trials, most_at_once
-    )
+    return share_out_of(of_each_machine("GPU" if workers.use_gpu else "CPU"), workers, trials, most_at_once)
 
 
 def share_out_of(

@@ -41,19 +41,10 @@ def test_the_predictor_cuts_as_the_model_says(tiny_model, tmp_path, truncation):
 
 
 def test_a_model_of_few_positions_cuts_there(tiny_model, tmp_path):
-    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+    from transformers import AutoConfig, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        intermediate_size=8,
-        max_position_embeddings=ROOM + 2,
-    )
-    BertForSequenceClassification(config).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
+    AutoConfig.from_pretrained(tiny_model, max_position_embeddings=ROOM + 2).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path)
     rows = pa.table({"text": ["word " * 100, "a word"]})
     encoded = tokenise(rows, Source(str(tmp_path)), Secret(None), "few positions", 512)
     assert [len(ids) for ids in encoded["input_ids"].to_pylist()] == [ROOM + 2, 4]
