@@ -60,6 +60,7 @@ class Script:
 
 
 SUITE = (
+    Script("demo"),
     Script("exactness", "--data {data}", quick="--thresholds 0.8 1.0"),
     Script("determinism", optional="--data {data}/hwu64", quick="--runs 6 --kills 2"),
     Script("join", "--peers {peers}", quick="--rows 20000 --char-rows 3000 --short-rows 20000 --rounds 3"),

@@ -48,7 +48,5 @@ def notice(counts: dict[str, Any]) -> str | None:
     """What to say of the counts, with the remedy, or None where there is nothing to say."""
     if not counts["digits"] and not counts["negation"]:
         return None
-    found = [
-        f"{counts[k]:,} rows left that differ from their witness only in {n}" for k, n in _NAMES.items() if counts[k]
-    ]
-    return f"{', and '.join(found)}; {REMEDY}"
+    found = [f"only in {name} ({counts[kind]:,})" for kind, name in _NAMES.items() if counts[kind]]
+    return f"removed rows differ from the row they repeat {', or '.join(found)}; {REMEDY}"
