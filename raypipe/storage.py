@@ -53,7 +53,7 @@ def filesystem(path: str) -> tuple[Any, str]:
     try:
         return url_to_fs(path, use_listings_cache=False) if is_uri(path) else url_to_fs(path)
     except (ImportError, ValueError) as error:
-        remedy = "pip install 'raypipe[s3]'" if path.startswith("s3:") else "install the fsspec library for it"
+        remedy = "pip install s3fs" if path.startswith("s3:") else "install the fsspec library for it"
         raise ConfigError(f"cannot open {path}: {error}", "a supported address", remedy) from None
 
 

@@ -162,6 +162,15 @@ def test_train_counts_rows_tokens_and_what_is_cut(dataset, tiny_model, untouched
     assert metrics["gpu_hours"] == 0
 
 
+def test_classes_without_a_validation_row_are_said(tmp_path, tiny_model, capfd):
+    rows = [*sentences(60), *[{"text": f"a rare text {n}", "label": "rare"} for n in range(4)]]
+    for split in ("train", "test"):
+        pd.DataFrame(rows).to_csv(tmp_path / f"{split}.csv", index=False)
+    flags = {"input_hf_dataset": str(tmp_path), "model_for_training_finetune": tiny_model, "device": "cpu"}
+    pipeline.train(TrainConfig(**flags, dry_run=True))
+    assert "validation rows are of 4 of the 5 classes" in " ".join(capfd.readouterr().err.split())
+
+
 def test_a_part_of_a_large_dataset_is_scaled_up(tmp_path):
     from raypipe import splits
 

@@ -56,7 +56,7 @@ def fraction(value: float, flag: str, one_allowed: bool = False) -> None:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """The remedy "did you mean ...", or "" where nothing is near."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else ""
 
 

@@ -55,7 +55,7 @@ class SweepConfig(TrainConfig):
         require(self.wandb_output is None, "--wandb-output in a sweep", "sweep.html has the curves", "leave it out")
         for name in ("max_failures", "checkpoint_minutes", "output_classify_file"):
             flag, is_default = f"--{name.replace('_', '-')}", getattr(self, name) == getattr(TrainConfig, name)
-            require(is_default, f"{flag} in a sweep", "trials without checkpoints or test scores", "leave it out")
+            require(is_default, f"{flag} in a sweep", "trials without checkpoints or scores on test", "leave it out")
         for epochs in self.try_epochs:
             require(0 < epochs < math.inf, f"--try-epochs {epochs}", "more than 0")
         for budget in self.try_token_budgets:

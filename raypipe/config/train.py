@@ -58,7 +58,7 @@ class TrainConfig(ScoringConfig, EstimatedConfig):
     """Arithmetic of the forward and backward pass; weights stay float32. auto: bf16 where the device has it.
     The evaluation at the end is in float32 with fp32, else as with evaluate's auto."""
     attention: Literal["auto", "eager", "fused"] = "auto"
-    """fused: a kernel for DeBERTa-v2/v3 on a GPU with raypipe[fused], where it agrees with eager attention on a batch.
+    """fused: the kernel of disentangled-flash, for DeBERTa-v2/v3 on a GPU, where it agrees with eager on a batch.
     auto: fused where that is to be had, else what transformers chooses. eager: transformers' plain code."""
     validation_fraction: float = 0.1
     """Share of the training rows held out to choose the best checkpoint."""

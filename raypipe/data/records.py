@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from raypipe import schema
 from raypipe.errors import DataError
 
+DETAIL_CHARACTERS = 1000  # of a value that is no label, in the ledger
 START_BYTES = 64  # of a file, enough to see that it is no UTF-8 text
 _OTHER_BYTES = {b"\x1f\x8b": "gzip", b"PAR1\x15": "Parquet", b"PK\3\4": "a zip archive"}
 _END_OF_FILE = "\0end of file"  # a line after the last one, to see whether a quoted field swallows it
@@ -66,7 +67,7 @@ def parse_json_line(raw: bytes, line: int, text_column: str, label_column: str |
             return _bad(raw, line, f"a JSON {_kind(value)}, not an object")
         return from_values(value, line, text_column, label_column)
     except UnicodeDecodeError:
-        return _bad(raw, line, "not UTF-8")
+        return _bad(raw, line, schema.NOT_UTF8)
     except UnicodeEncodeError:
         return _bad(raw, line, "half of a surrogate pair")
     except RecursionError:
@@ -92,10 +93,12 @@ def from_values(value: dict[str, Any], line: int, text_column: str, label_column
     label, label_detail = label_text(value.get(label_column)) if label_column else ("", "")
     reason = detail = ""
     if not isinstance(text, str) or isinstance(text, _Number):
-        reason, detail = schema.MISSING_TEXT, "" if text is None else f"text is {_article(_kind(text))}"
+        reason, detail = schema.MISSING_TEXT, _lacks(value, text_column)
+        if text is not None:
+            detail = f"text is {_article(_kind(text))}"
         text = "" if text is None else _as_json(text)
     elif label_column and not label:
-        reason, detail = schema.MISSING_LABEL, label_detail
+        reason, detail = schema.MISSING_LABEL, label_detail or _lacks(value, label_column)
     elif not text.strip():
         reason = schema.EMPTY_TEXT
     text.encode(), label.encode()
@@ -107,7 +110,7 @@ def from_cells(value: dict[str, Any], line: int, text_column: str, label_column:
     try:
         return from_values(value, line, text_column, label_column)
     except UnicodeEncodeError:
-        return _bad(_joined([cell for cell in value.values() if isinstance(cell, str)]), line, "not UTF-8")
+        return _bad(_joined([cell for cell in value.values() if isinstance(cell, str)]), line, schema.NOT_UTF8)
 
 
 def parse_csv(file: Iterable[str], text_column: str, label_column: str | None, name: str = "it") -> Iterator[Record]:
@@ -150,7 +153,15 @@ def label_text(value: Any) -> tuple[str, str]:
     if isinstance(value, bool | int | float):
         return json.dumps(value), ""
     kind = _kind(value)
-    return "", f"label is {_article(kind)}" + ("; multi-label input is not supported" if kind == "list" else "")
+    more = f"; {schema.MULTI_LABEL}" if kind == "list" else ""
+    written = _as_json(value).encode(errors="replace").decode()
+    cut = "…" if len(written) > DETAIL_CHARACTERS else ""
+    return "", f"label is {_article(kind)}, {written[:DETAIL_CHARACTERS]}{cut}{more}"
+
+
+def _lacks(value: dict[str, Any], column: str) -> str:
+    """That a record has no such column, and which it has; "" where it is there and empty."""
+    return "" if column in value else f"no {column!r} among its columns ({', '.join(map(repr, value))})"
 
 
 def _bad(raw: bytes, line: int, detail: str) -> Record:

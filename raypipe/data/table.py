@@ -51,7 +51,7 @@ class Table:
     unspaced: np.ndarray  # (rows,) int64
     reason: np.ndarray  # (rows,) int8, _STAYS or a place in schema.REASONS
     columns: list[str]  # every column that occurs in the input
-    ingest_details: list[str]  # what the reader said of unusable rows
+    ingest_details: dict[int, str]  # place in file order -> what the reader said of an unusable row
     corrections: dict[str, Any] | None = None  # what --corrections did, for the report
     relabelled: int = 0  # kept rows that took the majority label of their duplicates
     witness: np.ndarray = field(init=False)  # (rows,) row number of the witness, -1 where none
@@ -93,7 +93,7 @@ class Table:
             raw_label=label.copy(),
             reason=np.concatenate([_NO_ROWS, *(d["reason"] for d in digests)]).astype(np.int8),
             columns=list(dict.fromkeys(c for d in digests for c in d["columns"])),
-            ingest_details=[detail for d in digests for detail in d["details"]],
+            ingest_details={order: detail for d in digests for order, detail in d["details"]},
             **numbers,  # type: ignore[arg-type]
         )
 
@@ -186,7 +186,11 @@ def digest(block: pa.Table) -> dict[str, Any]:
         "characters": pc.utf8_length(block["text"]).to_numpy(),
         "names": label.dictionary.to_pylist(),
         "label": label.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64),
-        "details": [detail for detail in block["detail"].to_pylist() if detail],
+        "details": [
+            (order, detail)
+            for order, detail in zip(block["order"].to_pylist(), block["detail"].to_pylist(), strict=True)
+            if detail
+        ],
         "columns": [name for cell in block["columns"].to_pylist() if cell for name in json.loads(cell)],
     }
 

@@ -10,7 +10,9 @@ from raypipe.config import PrepareConfig
 from raypipe.data import contrast, groups, hygiene, lengths, previous, rowwise
 from raypipe.data.table import TO_TEST, TO_TRAIN, Table
 from raypipe.pipeline.job import PrepareJob
-from raypipe.schema import TEST, TRAIN
+from raypipe.schema import ID, MULTI_LABEL, TEST, TRAIN, WEIGHT
+
+_NO_VALUE = ("nan", "none", "null", "n/a", "<na>")  # as labels, in any case
 
 
 def report(job: PrepareJob, table: Any, facts: dict[str, Any]) -> dict[str, Any]:
@@ -67,10 +69,13 @@ def _notices(
 ) -> list[str]:
     """What a reader of the report should know beside the numbers."""
     single = [name for name, c in classes.items() if c[TRAIN] == 1 and c[TEST] == 0]
-    gone = [name for name, c in classes.items() if c[TRAIN] + c[TEST] == 0]
     corrections = table.corrections or {}
-    lists = sum("multi-label" in detail for detail in table.ingest_details)
-    rows = sum(c[TRAIN] + c[TEST] for c in classes.values())
+    lists = sum(detail.endswith(MULTI_LABEL) for detail in table.ingest_details.values())
+    kept = {name: c[TRAIN] + c[TEST] for name, c in classes.items()}
+    gone = [name for name, n in kept.items() if not n]
+    rows = sum(kept.values())
+    no_values = [f"{name!r} ({n:,} kept)" for name, n in kept.items() if n and name.casefold() in _NO_VALUE]
+    own = [name for name in (ID, WEIGHT) if name in table.extra_columns_without(config.text, config.subject)]
     empty = [name for name, count in files.items() if count["rows"] == count["unusable"]]
     notices = {
         f"warning: {len(single):,} of {rows:,} kept rows are the only one of their class; is {config.subject!r} the "
@@ -83,6 +88,10 @@ def _notices(
         f"{facts['rows_without_features']} rows have no feature and are never near-duplicates": facts[
             "rows_without_features"
         ],
+        f"labels that other tools write for a missing value are classes here: {', '.join(no_values)}; "
+        "--labels-to-filter takes them out": no_values,
+        f"the input's own {' and '.join(own)} not carried: in the outputs id is FILE:LINE, and weight the rows that "
+        "one stands for": own,
         f"{lists} rows have a list of labels; multi-label input is not supported": lists,
         f"{corrections.get('without_rows')} corrections match no row": corrections.get("without_rows"),
         f"{table.relabelled} kept rows took the majority label of their duplicates": table.relabelled,

@@ -6,7 +6,7 @@ from raypipe import splits
 from raypipe.config import CPU_TOKEN_BUDGET, GPU_TOKEN_BUDGET, TrainConfig
 from raypipe.hub import Source
 from raypipe.runtime import say
-from raypipe.schema import TEST, TRAIN
+from raypipe.schema import LABEL, TEST, TRAIN
 from raypipe.tokens import Secret
 
 MANY_CUT = 0.05  # share of rows or tokens cut beyond which the line about it is a warning
@@ -19,6 +19,7 @@ class Tokenised(NamedTuple):
     validation: list[Any]
     rows: dict[str, int]
     cut: dict[str, Any]
+    notices: list[str]
 
 
 def recipe_of(config: TrainConfig, base: Source, token: str | None) -> tuple[Any, int]:
@@ -32,7 +33,7 @@ def recipe_of(config: TrainConfig, base: Source, token: str | None) -> tuple[Any
 
 
 def tokenise(config: TrainConfig, base: Source, data: splits.Splits, token: str | None) -> Tokenised:
-    """The training rows and the validation share of them in the tokens of a base model."""
+    """The training rows and the validation share of them in the tokens of a base model; says its notices."""
     from raypipe.train import finetune, modeling
 
     training, validation = finetune.hold_out(data.train, data.labels, config)
@@ -45,7 +46,10 @@ def tokenise(config: TrainConfig, base: Source, data: splits.Splits, token: str 
     ]
     cut = {"kind": config.truncation, "max_length": most, **finetune.count_cut(blocks[0])}
     rows = {TRAIN: len(training), "validation": len(validation), TEST: len(data.test)}
-    return Tokenised(blocks[0], blocks[1], rows, cut)
+    notices = validation_notices(validation, data.labels) + _cut_notices(cut)
+    for notice in notices:
+        say(notice)
+    return Tokenised(blocks[0], blocks[1], rows, cut, notices)
 
 
 def job_of(
@@ -91,7 +95,18 @@ def token_budget(config: TrainConfig, use_gpu: bool) -> int:
     return config.token_budget or (GPU_TOKEN_BUDGET if use_gpu else CPU_TOKEN_BUDGET)
 
 
-def cut_notices(cut: dict[str, Any]) -> list[str]:
+def validation_notices(validation: Any, labels: list[str]) -> list[str]:
+    """A line where some classes have no row in the validation frame."""
+    validated = validation[LABEL].nunique()
+    if validated == len(labels):
+        return []
+    return [
+        f"warning: the {len(validation):,} validation rows are of {validated} of the {len(labels)} classes; the best "
+        "epoch is chosen by these alone, and a larger --validation-fraction holds out rows of smaller classes"
+    ]
+
+
+def _cut_notices(cut: dict[str, Any]) -> list[str]:
     """A line on training texts that were cut, where there are any; a warning where they are many."""
     if not cut["rows_cut"]:
         return []

@@ -13,7 +13,7 @@ from raypipe.errors import ConfigError, DataError
 from raypipe.pipeline.common import Clock
 from raypipe.pipeline.kept import is_kept, kept_work, work_root
 from raypipe.runtime import say
-from raypipe.schema import BAD_JSON, UNUSABLE
+from raypipe.schema import BAD_JSON, NOT_UTF8, REASONS, UNUSABLE
 
 
 class PrepareJob:
@@ -122,13 +122,21 @@ def refuse_bad_input(table: Any, max_bad_fraction: float) -> None:
     counts = {reason: n for reason, n in table.reasons().items() if reason in UNUSABLE}
     bad, rows = sum(counts.values()), len(table.order)
     if bad > max_bad_fraction * rows:
-        first = table.row_id(int(np.flatnonzero(table.reason >= 0)[0]))
-        listed = ", ".join(f"{n:,} {reason}" for reason, n in counts.items())
-        remedy = "mend the input, check --text and --subject, or raise --max-bad-fraction"
+        remedy = "mend the input, check --text and --subject, or raise --max-bad-fraction: the ledger then has them all"
         if counts.get(BAD_JSON) == rows:
             remedy = "one JSON object on each line of a .jsonl file; .csv and .parquet files are read by their ending"
+        if set(table.ingest_details.values()) == {NOT_UTF8}:
+            remedy = "UTF-8, such as iconv -f ISO-8859-1 -t UTF-8 FILE > NEW_FILE makes of Latin-1"
+        listed = ", ".join(f"{n:,} {reason} ({_first(table, reason)})" for reason, n in counts.items())
         raise DataError(
-            f"{bad:,} of {rows:,} rows cannot be used ({listed}; the first is {first})",
+            f"{bad:,} of {rows:,} rows cannot be used, with the first of each kind: {listed}",
             f"at most {max_bad_fraction:.0%}",
             remedy,
         )
+
+
+def _first(table: Any, reason: str) -> str:
+    """Where the first row with a reason stands, and what the reader said of it."""
+    row = int(np.flatnonzero(table.reason == REASONS.index(reason))[0])
+    said = table.ingest_details.get(int(table.order[row]))
+    return table.row_id(row) + (f": {said}" if said else "")

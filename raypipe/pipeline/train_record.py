@@ -29,6 +29,7 @@ class Fitted(NamedTuple):
     outcome: dict[str, Any]  # of the loop
     rows: dict[str, int]
     cut: dict[str, Any]
+    notices: list[str]
 
 
 def record(
@@ -72,7 +73,7 @@ def record(
         | {name: outcome[name] for name in ("device", "device_name", "precision")},
         "attention": {"asked_for": config.attention, **outcome["attention"]},
         "scores": evaluating.flat(metrics),
-        "notices": fitting.cut_notices(fitted.cut) + metrics["notices"],
+        "notices": fitted.notices + metrics["notices"],
         "outputs": outputs,
         "seed": config.seed,
         "config": config.public(),

@@ -159,9 +159,9 @@ class _Run:
         self.is_new = not storage.exists(self.folder)
         locks.enter_context(storage.locked(self.checkpoints))
         self._open_checkpoints(described.fingerprint, data)
-        outcome, rows, cut = self._fit(workers, base, recipe, data)
+        outcome, made = self._fit(workers, base, recipe, data)
         modeling.local_name.cache_clear()  # of an older model at the same address
-        return train_record.Fitted(described, data, recipe, workers, outcome, rows, cut)
+        return train_record.Fitted(described, data, recipe, workers, outcome, made.rows, made.cut, made.notices)
 
     def _write(self, run: dict[str, Any], metrics: dict[str, Any], outcome: dict[str, Any], model: Source) -> None:
         """The card into the model's folder, test scores to W&B, and the files that complete the run."""
@@ -191,15 +191,13 @@ class _Run:
 
     def _fit(
         self, workers: Any, base: Source, recipe: Any, data: splits.Splits
-    ) -> tuple[dict[str, Any], dict[str, int], dict[str, Any]]:
+    ) -> tuple[dict[str, Any], fitting.Tokenised]:
         """Train, and put model/, wandb/ and config.toml into the run's folder, so that no later fault loses them."""
         from raypipe.train import finetune
 
         config = self.config
         with self.clock("tokenise"):
             made = fitting.tokenise(config, base, data, self.token)
-        for notice in fitting.cut_notices(made.cut):
-            say(notice)
         name = os.path.basename(self.folder.rstrip("/"))
         job = fitting.job_of(config, workers, base, recipe, data, self.token, self.key, name)
         with self.clock("fit"):
@@ -220,7 +218,7 @@ class _Run:
                 again = "raypipe train --config THIS_FILE --output-dir NEW_FOLDER"
                 toml = fitting.as_toml(config, base, data.source, again)
                 storage.write_text(os.path.join(stage, "config.toml"), toml)
-        return outcome, made.rows, made.cut
+        return outcome, made
 
     def _push(self, model: str, target: str) -> str:
         return str(hub.push(model, target, "model", self.token, f"fine-tuned by raypipe {__version__}"))

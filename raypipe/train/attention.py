@@ -54,7 +54,7 @@ def why_not_fused(config: Any, device: torch.device) -> str:
     if device.type != "cuda":
         return "no CUDA GPU"
     if importlib.util.find_spec(PACKAGE) is None:
-        return f"the package {PACKAGE.replace('_', '-')} is not installed (pip install 'raypipe[fused]')"
+        return f"its package is not installed (pip install {PACKAGE.replace('_', '-')})"
     return ""
 
 

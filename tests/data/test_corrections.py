@@ -162,7 +162,7 @@ def table_of(texts, labels, usable):
         unspaced=np.zeros(rows, np.int64),
         reason=np.where(usable, -1, schema.REASONS.index(schema.EMPTY_TEXT)).astype(np.int8),
         columns=[],
-        ingest_details=[],
+        ingest_details={},
     )
 
 

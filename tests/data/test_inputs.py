@@ -262,7 +262,8 @@ def test_only_empty_files(prepare_rows, tmp_path):
 
 def test_the_share_of_bad_rows_at_its_border(prepare_rows, tmp_path):
     rows = [*FILLER[:18], "{", {"text": 5, "label": "x"}]
-    with pytest.raises(DataError, match=r"2 of 20 rows .*1 bad_json, 1 missing_text; the first is raw\.jsonl:19"):
+    firsts = r"1 bad_json \(raw\.jsonl:19: Expec.*\), 1 missing_text \(raw\.jsonl:20: text is a number\)"
+    with pytest.raises(DataError, match=firsts):
         prepare_rows(rows, max_bad_fraction=0.0999)
     assert not list(tmp_path.glob("prepared*"))
     assert prepare_rows(rows, max_bad_fraction=0.1)["report"]["removed"] == {"bad_json": 1, "missing_text": 1}
@@ -282,6 +283,13 @@ def test_a_csv_file_that_is_called_jsonl(prepare_rows):
         DataError, match=r"3 of 3 rows .*3 bad_json.* Remedy: one JSON object on each line of a \.jsonl"
     ):
         prepare_rows(["text,label", "hello,a", "good bye,b"])
+
+
+def test_a_file_in_latin_1(prepare_rows, tmp_path):
+    write_jsonl(tmp_path / "in" / "raw.jsonl", [])
+    (tmp_path / "in" / "raw.jsonl").write_bytes('{"text": "caf\xe9", "label": "x"}\n'.encode("latin-1") * 3)
+    with pytest.raises(DataError, match=r"3 bad_json \(raw\.jsonl:1: not UTF-8\).* Remedy: UTF-8, such as iconv"):
+        prepare_rows(None)
 
 
 def test_a_log_that_begins_without_labels_is_read_and_a_column_that_never_comes_is_refused(tmp_path):
@@ -306,6 +314,15 @@ def test_a_label_that_is_an_id_and_files_without_rows_are_noticed(prepare_rows, 
     notices = prepare_rows(None, input_filename="good.jsonl", subject="id", overwrite=True)["report"]["notices"]
     assert any("is 'id' the column of a label?" in notice for notice in notices)
     assert not any("without a usable row" in notice for notice in notices)
+
+
+def test_labels_that_look_like_no_value_and_own_ids_are_noticed(prepare_rows):
+    rows = [*sentences(40), *[{"text": word * 3, "label": "nan", "id": word} for word in ("odd", "even", "both")]]
+    notices = prepare_rows(rows)["report"]["notices"]
+    assert any("are classes here: 'nan' (3 kept)" in notice for notice in notices)
+    assert any("the input's own id not carried" in notice for notice in notices)
+    filtered = prepare_rows(rows, labels_to_filter=("nan",), overwrite=True)["report"]["notices"]
+    assert not any("missing value" in notice for notice in filtered)
 
 
 def test_input_and_output_places_that_cannot_be(tmp_path):

@@ -115,20 +115,26 @@ def test_booleans_and_strings_as_labels(literal: str, label: str) -> None:
 @pytest.mark.parametrize("literal", ["null", "NaN", "Infinity", "-Infinity", '""', '" \\t\\n"'])
 def test_no_label(literal: str) -> None:
     assert label_of(literal)[1:5] == ("x", "", schema.MISSING_LABEL, "")
-    assert parsed('{"text": "x"}')[1:5] == ("x", "", schema.MISSING_LABEL, "")
+    assert parsed('{"text": "x"}')[1:5] == ("x", "", schema.MISSING_LABEL, "no 'label' among its columns ('text')")
 
 
 @pytest.mark.parametrize("literal", ['["a"]', '["a", "b"]', "[]"])
 def test_a_list_of_labels_says_that_multi_label_input_is_not_supported(literal: str) -> None:
     record = label_of(literal)
     assert (record.label, record.reason) == ("", schema.MISSING_LABEL)
-    assert "list" in record.detail and "multi-label input is not supported" in record.detail
+    assert record.detail == f"label is a list, {literal}; multi-label input is not supported"
 
 
 def test_an_object_as_label_is_no_label() -> None:
     record = label_of('{"a": 1}')
     assert (record.label, record.reason) == ("", schema.MISSING_LABEL)
-    assert "object" in record.detail and "multi-label" not in record.detail
+    assert record.detail == 'label is an object, {"a": 1}'
+
+
+def test_of_a_label_that_is_none_the_ledger_has_the_value_cut_where_it_is_long_and_without_half_characters() -> None:
+    assert label_of('["\\ud83d"]').detail.startswith('label is a list, ["?"];')
+    long = label_of(json.dumps({"a": "b" * 5000})).detail
+    assert long.endswith("b…") and len(long) < 1100
 
 
 @pytest.mark.parametrize(
@@ -146,7 +152,7 @@ def test_text_that_is_no_string_is_missing(literal: str, detail: str) -> None:
     record = text_of(literal)
     assert (record.reason, record.label) == (schema.MISSING_TEXT, "a")
     assert record.detail.endswith(detail) and bool(record.detail) == bool(detail)
-    assert parsed('{"label": "a"}')[1:5] == ("", "a", schema.MISSING_TEXT, "")
+    assert parsed('{"label": "a"}')[1:5] == ("", "a", schema.MISSING_TEXT, "no 'text' among its columns ('label')")
 
 
 @pytest.mark.parametrize("literal", ["1", "1.0", "-0", "1e3", "0.10", "true", '["a", {"ä": null}]'])

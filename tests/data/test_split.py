@@ -41,7 +41,7 @@ def table_of(sizes: list[int]) -> Table:
         unspaced=np.zeros(rows, np.int64),
         reason=np.full(rows, -1, np.int8),
         columns=[],
-        ingest_details=[],
+        ingest_details={},
     )
 
 

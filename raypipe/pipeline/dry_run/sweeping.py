@@ -64,7 +64,7 @@ def estimate_sweep(config: SweepConfig) -> Estimate:
         memory_mib={"driver": DRIVER_MIB, "worker": max(fit.memory_mib for fit in fits), "ray": RAY_MIB},
         workers=at_once,
         gpu_seconds=trials_s * at_once if trials.workers.use_gpu else 0.0,
-        notes=[*machine.notes, *(note for fit in fits for note in fit.notes)],
+        notes=[*machine.notes, *first.notes, *(note for fit in fits for note in fit.notes)],
     )
     add_tokens(estimate, first.training)
     if trials_s < full_s:

@@ -60,6 +60,7 @@ class Tokens(NamedTuple):
 
     training: Encoded
     validation: Encoded
+    notes: list[str]
 
 
 def estimate_train(config: TrainConfig) -> Estimate:
@@ -94,7 +95,7 @@ def estimate_training(config: TrainConfig, data: Sampled) -> Estimate:
         counts={"rows_in": sum(rows.values()), **rows},
         memory_mib={"driver": DRIVER_MIB, "worker": fit.memory_mib, "ray": RAY_MIB},
         workers=workers.most,
-        notes=[*machine.notes, *fit.notes, *_notes(data)],
+        notes=[*machine.notes, *fit.notes, *tokens.notes, *_notes(data)],
     )
     add_tokens(estimate, tokens.training)
     if fit.gpu_memory_mib is not None:
@@ -112,8 +113,12 @@ def tokenise(config: TrainConfig, base: Source, data: Sampled, token: str | None
     """Training and validation rows, held out as the run does it, in the tokens of a base model."""
     from raypipe.train import finetune
 
-    frames = finetune.hold_out(data.splits.train, data.splits.labels, config)
-    return Tokens(*(encoded(frame[TEXT], data.shares[TRAIN], base, config, token) for frame in frames))
+    training, validation = finetune.hold_out(data.splits.train, data.splits.labels, config)
+    return Tokens(
+        encoded(training[TEXT], data.shares[TRAIN], base, config, token),
+        encoded(validation[TEXT], data.shares[TRAIN], base, config, token),
+        fitting.validation_notices(validation, data.splits.labels) if data.is_whole else [],
+    )
 
 
 def add_tokens(estimate: Estimate, training: Encoded) -> None:
