@@ -83,6 +83,8 @@ def _run(name: str, words: list[str], answer: IO[str]) -> int:
     else:
         result = verb(config)
         print(json.dumps(result.to_json()), file=answer)
+    with contextlib.suppress(BrokenPipeError):  # whoever reads has seen enough
+        answer.flush()
     for kind in ("report", "page"):
         if str(path := result.outputs.get(kind, "")).endswith(".html"):
             print(f"raypipe: to look at: {path}", file=sys.stderr)
@@ -221,7 +223,7 @@ def _claimed_stdout() -> Any:
         sys.stderr.flush()
         os.dup2(answer.fileno(), 1)
         sys.stdout = kept
-        with contextlib.suppress(BrokenPipeError):  # whoever reads has seen enough
+        with contextlib.suppress(OSError):  # whoever reads has seen enough, or had no room for more: _run has said so
             answer.close()
 
 

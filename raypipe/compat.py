@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from raypipe.config import EvaluateConfig, PrepareConfig, TrainConfig
+from raypipe.config.checks import fraction, require
 from raypipe.core import sampling
 from raypipe.core import text as core_text
 from raypipe.errors import DataError
@@ -56,7 +57,13 @@ def clean_large_data(
 def normalize_data(
     df: pd.DataFrame, filter_labels: Iterable[str] = (), reduce_majority_to: float = 1.0, subject_label: str = "label"
 ) -> pd.DataFrame:
-    """Drop the rows of unwanted labels, and cut classes above ``reduce_majority_to`` times the largest one."""
+    """Drop the rows of unwanted labels, and cut classes above ``reduce_majority_to`` times the largest one.
+
+    Raises ConfigError or DataError.
+    """
+    require(not isinstance(filter_labels, str), f"filter_labels {filter_labels!r}", "a list of labels")
+    fraction(reduce_majority_to, "reduce_majority_to", one_allowed=True)
+    _require_column(df, subject_label)
     kept = df[~df[subject_label].isin(list(filter_labels))]
     codes = _codes(kept[subject_label])
     caps = sampling.class_caps(np.bincount(codes), reduce_majority_to, None)
@@ -66,7 +73,12 @@ def normalize_data(
 def df_to_train_test_bytes(
     df: pd.DataFrame, test_size: float = 0.2, seed: int = 42
 ) -> tuple[bytes, bytes, pd.DataFrame, pd.DataFrame]:
-    """Split a frame with the column ``label``, stratified; the two parts as CSV bytes and as frames."""
+    """Split a frame with the column ``label``, stratified; the two parts as CSV bytes and as frames.
+
+    Raises ConfigError or DataError.
+    """
+    fraction(test_size, "test_size")
+    _require_column(df, LABEL)
     codes = _codes(df[LABEL])
     counts = sampling.held_out_counts(np.bincount(codes), test_size)
     in_test = sampling.first_of_each(codes, _places(df, seed, 2), counts)
@@ -119,6 +131,8 @@ def run(
     """Score a frame; writes the predictions with their metrics and page, and returns the metrics."""
     from raypipe.pipeline import evaluate
 
+    for column in (text_column, subj_column):
+        _require_column(test_df, column)
     with tempfile.TemporaryDirectory() as folder:
         test_df[[text_column, subj_column]].to_json(f"{folder}/test.jsonl", orient="records", lines=True)
         config = EvaluateConfig(
@@ -135,6 +149,11 @@ def run(
             overwrite=True,
         )
         return evaluate(config).metrics
+
+
+def _require_column(frame: pd.DataFrame, column: str) -> None:
+    if column not in frame:
+        raise DataError(f"no column {column!r} in the frame", f"one of {', '.join(map(repr, frame))}")
 
 
 def _codes(labels: "pd.Series") -> np.ndarray:

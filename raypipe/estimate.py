@@ -86,6 +86,7 @@ class Estimate:
     memory_mib: dict[str, float] = field(default_factory=dict)  # driver, worker, object_store, ray, gpu
     workers: int = 1  # processes with the memory of a worker at the same time
     gpu_seconds: float = 0.0  # times GPUs held
+    scoring_gpu_seconds: float = 0.0  # of these, those of scoring
     notes: list[str] = field(default_factory=list)
 
     @property

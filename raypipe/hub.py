@@ -65,6 +65,7 @@ def resolve(name: str, kind: Kind, token: str | None) -> Source:
     """Find a folder or repository, the latter with its present commit. Raises ConfigError where there is none."""
     if storage.is_uri(name) or not is_repository(name):
         path = storage.absolute(name)
+        storage.check_reachable(path)
         if not storage.exists(path):
             raise ConfigError(f"no {kind} folder {name}", f"a folder or a Hub repository such as user/{kind}")
         return Source(path)
@@ -130,7 +131,7 @@ def fingerprint(source: Source) -> str:
         return source.revision
     digest = hashlib.sha256()
     for name in storage.match(source.name, "*"):
-        if name.endswith((".json", ".safetensors")):
+        if name.endswith((".json", ".safetensors", ".txt", ".model")):
             digest.update(f"{name} {storage.sha256(storage.join(source.name, name))}\n".encode())
     return digest.hexdigest()
 

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import re
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,10 +36,17 @@ class Splits:
 
     def fingerprint(self) -> str:
         """SHA-256 over texts and labels of both splits, in order."""
+        return self._hash(TEXT, LABEL)
+
+    def row_fingerprint(self) -> str:
+        """The same over all that an evaluation writes of the rows: with their ids and weights."""
+        return self._hash(TEXT, LABEL, ID, WEIGHT)
+
+    def _hash(self, *columns: str) -> str:
         digest = hashlib.sha256()
         for frame in (self.train, self.test):
-            for column in (TEXT, LABEL):
-                digest.update("\0".join(frame[column]).encode() + b"\0\0")
+            for column in columns:
+                digest.update("\0".join(frame[column].astype(str)).encode() + b"\0\0")
         return digest.hexdigest()
 
 
@@ -59,7 +67,8 @@ def sample(
     """
     source = hub.resolve(name, "dataset", token)
     shares = dict.fromkeys((TRAIN, TEST), 1.0)
-    frames = _from_folder(source.name, most_bytes, shares) if source.is_folder else _from_hub(source, token)
+    columns = [text_column, label_column]
+    frames = _from_folder(source.name, columns, most_bytes, shares) if source.is_folder else _from_hub(source, token)
     train, test = (_normal(frames[s], s, text_column, label_column, str(source)) for s in (TRAIN, TEST))
     card = hub.card(source, "dataset", token)
     return Splits(train, test, source, cleaned_at(card), hub.license_of(card)), shares
@@ -86,7 +95,9 @@ def check_trainable(splits: Splits) -> None:
         )
 
 
-def _from_folder(folder: str, most_bytes: int | None, shares: dict[str, float]) -> dict[str, pd.DataFrame]:
+def _from_folder(
+    folder: str, columns: list[str], most_bytes: int | None, shares: dict[str, float]
+) -> dict[str, pd.DataFrame]:
     """The files of a folder; ``shares`` receives what was read of each where that is not all."""
     frames = {}
     for split in (TRAIN, TEST):
@@ -98,19 +109,29 @@ def _from_folder(folder: str, most_bytes: int | None, shares: dict[str, float]) 
                 "`raypipe prepare` makes one from raw files",
             )
         try:
-            frames[split], shares[split] = _read_csv(path, most_bytes)
-        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-            raise DataError(f"{path} is not readable as CSV ({type(error).__name__})", "UTF-8 with a header") from None
+            frames[split], shares[split] = _read_csv(path, columns, most_bytes)
+        except (pd.errors.ParserError, pd.errors.EmptyDataError, pd.errors.ParserWarning, UnicodeDecodeError) as error:
+            raise DataError(
+                f"{path} is not readable as CSV ({type(error).__name__}: {str(error).splitlines()[0]})",
+                "UTF-8 with a header, and as many fields in each row as it has",
+            ) from None
     return frames
 
 
-def _read_csv(path: str, most_bytes: int | None) -> tuple[pd.DataFrame, float]:
-    """A file, or its first rows; and the share of its bytes that they took."""
-    with fsspec.open(path, "rb") as file:
+def _read_csv(path: str, columns: list[str], most_bytes: int | None) -> tuple[pd.DataFrame, float]:
+    """A file, or its first rows; and the share of its bytes that they took. Raises DataError for a doubled column."""
+    # Every cell is the string it is: "NA", "null" and "0" are labels like others.
+    as_text: dict[str, Any] = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
+    with fsspec.open(path, "rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
         size = file.seek(0, io.SEEK_END)
         file.seek(0)
-        # Every cell is the string it is: "NA", "null" and "0" are labels like others.
-        as_text: dict[str, Any] = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
+        header = pd.read_csv(file, header=None, nrows=1, **as_text).iloc[0].tolist()
+        for column in columns:
+            if header.count(column) > 1:
+                raise DataError(f"{path} has {header.count(column)} columns {column!r}", "one", "rename the others")
+        file.seek(0)
+        as_text["index_col"] = False  # else a row of one field too many would have its first one taken for an index
         if most_bytes is None or size <= most_bytes:
             return pd.read_csv(file, **as_text), 1.0
         chunks, read = [], 0
@@ -124,10 +145,15 @@ def _read_csv(path: str, most_bytes: int | None) -> tuple[pd.DataFrame, float]:
 
 def _from_hub(source: Source, token: str | None) -> dict[str, pd.DataFrame]:
     from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
 
     try:
         loaded = load_dataset(source.name, revision=source.revision, token=token)
-    except (ValueError, FileNotFoundError) as error:  # no data files, or several configurations to choose from
+    except (
+        ValueError,
+        FileNotFoundError,
+        DatasetsError,
+    ) as error:  # no data files, several sets, a broken one
         raise DataError(
             f"the dataset {source} cannot be loaded ({type(error).__name__})", "train and test splits"
         ) from error
@@ -170,6 +196,6 @@ def _normal(frame: pd.DataFrame, split: str, text_column: str, label_column: str
             TEXT: frame[text_column].astype(str).to_numpy(),
             LABEL: frame[label_column].astype(str).str.strip().to_numpy(),
             ID: ids,
-            WEIGHT: pd.to_numeric(frame[WEIGHT], errors="coerce").fillna(1.0).to_numpy() if WEIGHT in frame else 1.0,
+            WEIGHT: pd.to_numeric(frame[WEIGHT], errors="coerce").to_numpy() if WEIGHT in frame else 1.0,
         }
     )

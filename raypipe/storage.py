@@ -227,15 +227,44 @@ def locked(folder: str) -> Iterator[None]:
     if is_uri(folder):
         yield
         return
-    os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, LOCK), "wb") as file:
+    path = os.path.join(folder, LOCK)
+    while True:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(
-                f"another run is at work in {folder}", "one run for an output", "wait for it, or another -o"
-            ) from None
-        yield
+            os.makedirs(folder, exist_ok=True)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+        except (FileExistsError, FileNotFoundError):  # its holder retires the folder just now
+            if os.path.isfile(folder):
+                raise
+            continue
+        with open(descriptor, "wb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ConfigError(
+                    f"another run is at work in {folder}", "one run for an output", "wait for it, or another -o"
+                ) from None
+            if not _is_at(file, path):  # locked too late: the holder has retired the folder with this file in it
+                continue
+            yield
+            return
+
+
+def _is_at(file: Any, path: str) -> bool:
+    """Whether an open file is the one at this path."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def retire(folder: str) -> None:
+    """Remove a folder that this process has locked, in one step for those who wait for it."""
+    if is_uri(folder) or not os.path.exists(folder):
+        remove(folder)
+        return
+    gone = f"{folder}.gone-{os.getpid()}"
+    os.rename(folder, gone)
+    shutil.rmtree(gone)
 
 
 def names_in(folder: str) -> list[str]:

@@ -47,7 +47,8 @@ def is_confident(found: Fit, label: np.ndarray) -> np.ndarray:
     judged = found.other >= 0
     size = int(max(label.max(initial=-1), found.other.max(initial=-1))) + 1
     rows = np.bincount(label[judged], minlength=size)
-    own = np.bincount(label[judged], found.p_label[judged], minlength=size) / np.maximum(rows, 1)
+    sums = np.bincount(label[judged], found.p_label[judged], minlength=size)
+    own = np.where(rows, sums / np.maximum(rows, 1), np.inf)  # of a class without a judged row nothing is known
     confident = np.zeros(len(label), bool)
     p_label, p_other = found.p_label[judged], found.p_other[judged]
     confident[judged] = (p_other > p_label) & (p_other >= own[found.other[judged]])

@@ -100,7 +100,7 @@ def _jsonl(content: str) -> Iterator[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            values = json.loads(line, parse_float=str)
+            values = json.loads(line, parse_float=str, parse_int=str)
         except (json.JSONDecodeError, RecursionError):
             values = None
         if not isinstance(values, dict):

@@ -18,7 +18,7 @@ def read_label_map(path: str | None) -> dict[str, str]:
         return {}
     try:
         rows = list(csv.reader(io.StringIO(storage.read_text(path).removeprefix("\ufeff"), newline="")))
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(
             f"--label-map {path} cannot be read: {error}", "a CSV file with the columns old,new"
         ) from None

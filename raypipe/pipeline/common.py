@@ -70,7 +70,7 @@ def finished_output(mark: str, config: CommonConfig, outputs: list[str]) -> dict
         raise ConfigError(
             f"a complete output exists: {mark}", "a new place", "--overwrite to replace it, --resume to keep it"
         )
-    finished = json.loads(storage.read_text(mark))
+    finished = read_mark(mark)
     if finished.get("config_hash") != config.hash():
         raise ConfigError(
             f"--resume with another configuration than {mark} was made with",
@@ -78,6 +78,21 @@ def finished_output(mark: str, config: CommonConfig, outputs: list[str]) -> dict
             "--overwrite, or another output name",
         )
     return finished if all(storage.exists(output) for output in outputs) else None
+
+
+def read_mark(mark: str) -> dict[str, Any]:
+    """The content of a completion mark. Raises ConfigError where it is torn."""
+    try:
+        return dict(json.loads(storage.read_text(mark)))
+    except ValueError:
+        raise ConfigError(f"{mark} is not the JSON that a run writes", "a whole file", "--overwrite") from None
+
+
+def refuse_existing(*outputs: str) -> None:
+    """Refuse to replace files that no earlier run is known to have made. Raises ConfigError."""
+    for path in outputs:
+        if storage.exists(path):
+            raise ConfigError(f"the output exists: {path}", "a new place", "--overwrite to replace it")
 
 
 def write_json(path: str, value: Any) -> None:

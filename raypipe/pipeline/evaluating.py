@@ -9,8 +9,8 @@ from raypipe.config import EvaluateConfig, ScoringConfig, require
 from raypipe.errors import ConfigError
 from raypipe.forecast import Forecast, compared
 from raypipe.hub import Source
-from raypipe.pipeline.common import Clock, finished_output, hf_token, with_endings, write_json
-from raypipe.pipeline.kept import kept_work
+from raypipe.pipeline.common import Clock, finished_output, hf_token, refuse_existing, with_endings, write_json
+from raypipe.pipeline.kept import is_kept, kept_work
 from raypipe.pipeline.rows import Rows, inputs, of_files, of_splits, require_rows
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import StageResult
@@ -32,6 +32,8 @@ def evaluate(config: EvaluateConfig) -> StageResult:
     out = Outputs(config.output_classify_file)
     finished = finished_output(out.mark, config, list(out.paths().values()))
     out.refuse_prepared()
+    if not (config.overwrite or storage.exists(out.mark) or is_kept(out.folder, out.stem, config.hash())):
+        refuse_existing(out.predictions_path)
     clock = Clock()
     if config.dry_run:
         from raypipe.pipeline import dry_run
@@ -96,6 +98,7 @@ def resolve_classifier(name: str, token: str | None) -> Source:
     model = hub.resolve(name, "model", token)
     modeling.require_classifier(modeling.load_config(model, token), model)
     modeling.require_safetensors(model, token)
+    modeling.require_tokenizer(model, token)
     return model
 
 
@@ -113,8 +116,9 @@ class Outputs:
 
     def __init__(self, path: str) -> None:
         whole = storage.absolute(path)
-        self.folder, stem = storage.parent(whole), os.path.basename(whole).removesuffix(".jsonl")
-        self.predictions, self.metrics, self.page = f"{stem}.jsonl", f"{stem}_metrics.json", f"{stem}_report.html"
+        self.folder, self.stem = storage.parent(whole), os.path.basename(whole).removesuffix(".jsonl")
+        self.predictions, self.metrics = f"{self.stem}.jsonl", f"{self.stem}_metrics.json"
+        self.page = f"{self.stem}_report.html"
         self.predictions_path = storage.join(self.folder, self.predictions)
         self.mark = storage.join(self.folder, self.metrics)
 
@@ -148,7 +152,7 @@ def score_and_write(
     model_config = modeling.load_config(model, token)
     labels, temperature = modeling.labels_of(model_config), modeling.temperature_of(model_config)
     fingerprint = hub.fingerprint(model)
-    name, inputs = out.predictions.removesuffix(".jsonl"), [fingerprint, rows.fingerprint]
+    name, inputs = out.stem, [fingerprint, rows.fingerprint]
     is_strict = isinstance(config, EvaluateConfig)  # a training that goes on may have another model now
     with (
         kept_work(out.folder, name, config.hash(), inputs, config.resume, strict=is_strict) as work,

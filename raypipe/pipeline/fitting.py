@@ -9,6 +9,7 @@ from raypipe.runtime import say
 from raypipe.schema import LABEL, TEST, TRAIN
 from raypipe.tokens import Secret
 
+_NEEDED_AGAIN = ("max_cpu_hours", "max_failures", "checkpoint_minutes")  # decide no number, but whether a run can end
 MANY_CUT = 0.05  # share of rows or tokens cut beyond which the line about it is a warning
 
 
@@ -27,8 +28,11 @@ def recipe_of(config: TrainConfig, base: Source, token: str | None) -> tuple[Any
     from raypipe.train import modeling
     from raypipe.train.recipe import recipe_for
 
-    size = modeling.parameters(modeling.load_config(base, token))
+    model_config = modeling.load_config(base, token)
+    modeling.require_encoder(model_config, base)
+    size = modeling.parameters(model_config)
     modeling.require_safetensors(base, token)
+    modeling.require_tokenizer(base, token)
     return recipe_for(size, config), size
 
 
@@ -126,7 +130,7 @@ def as_toml(config: TrainConfig, base: Source, data: Source, comment: str) -> st
     import tomli_w
 
     known = {f.name for f in dataclasses.fields(TrainConfig)}
-    values = {k: v for k, v in config.deciding().items() if v is not None and k in known}
-    read = {"model_for_training_finetune": base, "input_hf_dataset": data}
-    values |= {name: str(source) for name, source in read.items() if not source.is_folder}
+    deciding = config.deciding() | {name: getattr(config, name) for name in _NEEDED_AGAIN}
+    values = {k: v for k, v in deciding.items() if v is not None and k in known}
+    values |= {"model_for_training_finetune": str(base), "input_hf_dataset": str(data)}
     return f"# {comment}\n{tomli_w.dumps({'train': values})}"

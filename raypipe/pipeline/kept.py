@@ -45,11 +45,11 @@ def kept_work(
             yield storage.join(root, mine)
         except RaypipeError as error:
             if error.exit_code == 2 and mine not in found:
-                storage.remove(root)
+                storage.retire(root)
                 if is_new:
                     storage.remove_if_empty(folder)
             raise
-        storage.remove(root)
+        storage.retire(root)
 
 
 def is_kept(folder: str, name: str, config_hash: str) -> bool:

@@ -10,7 +10,7 @@ from raypipe import storage
 from raypipe.config import PredictConfig
 from raypipe.errors import ConfigError
 from raypipe.evaluate.blocks import Block
-from raypipe.pipeline.common import finished_output, write_json
+from raypipe.pipeline.common import finished_output, refuse_existing, write_json
 from raypipe.pipeline.kept import is_kept
 from raypipe.pipeline.rows import Rows
 from raypipe.schema import FORMATS
@@ -44,8 +44,11 @@ class Places:
                 raise ConfigError(f"the output exists: {self.path}", "a new place", remedy)
         return finished_output(self.mark, config, [])
 
-    def assign(self, files: list[str]) -> None:
-        """Choose an output for each input file. Raises ConfigError where two of them would have the same."""
+    def assign(self, files: list[str], config: PredictConfig) -> None:
+        """Choose an output for each input file.
+
+        Raises ConfigError where two of them would have the same, or one is a file of the user's.
+        """
         if not self.is_folder:
             self._names = dict.fromkeys(files, self.path)
             return
@@ -60,6 +63,8 @@ class Places:
                     "a narrower --input, or rename one",
                 )
         self._names = {name: storage.join(self.path, made) for made, name in taken.items()}
+        if not (config.overwrite or storage.exists(self.mark) or is_kept(self.path, self.stem, config.hash())):
+            refuse_existing(*self._names.values())
 
     def of(self, file: str) -> str:
         """The output of an input file."""

@@ -36,7 +36,7 @@ def predict(config: PredictConfig, rows_to: IO[str] | None = None) -> StageResul
         places = Places(config.output)
         places.finished(config)
         folder, files = inputs(folder, pattern, config.text, None, *places.made())
-        places.assign(files)
+        places.assign(files, config)
         local = None if hub.is_repository(config.model) else resolve_classifier(config.model, token)
         with session(config):
             require_shared(places.folder, "of standard input" if config.input == "-" else folder)

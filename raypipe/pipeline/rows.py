@@ -67,7 +67,7 @@ def of_splits(splits: Splits, block_rows: int) -> Rows:
     parts = [table.slice(start, size) for start in range(0, len(test), size)]
     blocks = [Block(ray.put(part), len(part)) for part in parts]
     weight, notices = weights.checked(test[WEIGHT].to_numpy(float))
-    return Rows(blocks, f"test of {splits.source}", notices, splits, splits.fingerprint(), {}, weights=weight)
+    return Rows(blocks, f"test of {splits.source}", notices, splits, splits.row_fingerprint(), {}, weights=weight)
 
 
 def of_files(
@@ -197,6 +197,7 @@ def inputs(folder: str, pattern: str, text: str, label: str | None, *made: str) 
     from raypipe.errors import ConfigError
 
     folder = storage.absolute(folder)
+    storage.check_reachable(folder)
     files = ingest.find(folder, pattern)
     for path in (storage.join(folder, name) for name in files):
         for place in made:

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import os
 from typing import Any
 
@@ -11,7 +10,7 @@ from raypipe.config import EvaluateConfig, TrainConfig
 from raypipe.errors import ConfigError, RaypipeError
 from raypipe.hub import Source
 from raypipe.pipeline import evaluating, fitting, tracked, train_record
-from raypipe.pipeline.common import Clock, finished_output, hf_token, wandb_key, write_json
+from raypipe.pipeline.common import Clock, finished_output, hf_token, read_mark, wandb_key, write_json
 from raypipe.pipeline.kept import is_unfinished, open_unfinished
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import StageResult
@@ -79,7 +78,7 @@ class _Run:
         if config.wandb_output is not None:
             storage.check_place(storage.parent(storage.absolute(config.wandb_output)))
         if storage.exists(mark) and not (config.overwrite or self.was_killed):
-            theirs = json.loads(storage.read_text(mark)).get("config_hash")
+            theirs = read_mark(mark).get("config_hash")
             if not config.resume or theirs != config.hash():
                 raise ConfigError(f"a complete output exists: {mark}", "a new --output-classify-file", "--overwrite")
 
@@ -136,7 +135,7 @@ class _Run:
         run = train_record.record(fitted, self.config, metrics, outputs, self.clock.seconds)
         self._write(run, metrics, fitted.outcome, model)
         console.forecast_table(run["forecasts"])
-        storage.remove(self.checkpoints)
+        storage.retire(self.checkpoints)
         if self.config.hf_model_name is not None:
             outputs["published"] = self._push(model.name, self.config.hf_model_name)
         return StageResult("train", self.config.hash(), "done", outputs, fitted.rows, run["scores"], self.clock.total())

@@ -44,12 +44,13 @@ def local_name(source: Source) -> str:
 
 def load_config(source: Source, token: str | None) -> Any:
     """The model's configuration. Raises ConfigError where it is no model that transformers can read."""
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     try:
         return AutoConfig.from_pretrained(local_name(source), revision=source.revision, token=token, **NO_CODE)
-    except (OSError, ValueError, KeyError) as error:
-        reason = redact(str(error).strip().splitlines()[0][:200])
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, StrictDataclassError) as error:
+        reason = redact((str(error).strip().splitlines() or [""])[0][:200])
         raise ConfigError(f"{source} is no model that transformers reads ({reason})", "a text encoder") from None
 
 
@@ -64,6 +65,31 @@ def require_safetensors(source: Source, token: str | None) -> None:
         "model.safetensors, which cannot run code as it is read",
         "save it with save_pretrained of transformers 5",
     )
+
+
+def require_tokenizer(source: Source, token: str | None) -> None:
+    """Refuse a model without the files of its tokenizer: transformers makes one up that knows no word.
+
+    Raises ConfigError.
+    """
+    expected, remedy = "the files of its tokenizer beside the weights", "save it there: tokenizer.save_pretrained"
+    try:
+        tokenizer = load_tokenizer(source, token)
+    except Exception as error:  # of many kinds, a bare Exception among them
+        reason = redact((str(error).strip().splitlines() or [""])[0][:200])
+        raise ConfigError(
+            f"the tokenizer of {source} cannot be loaded ({type(error).__name__}: {reason})", expected, remedy
+        ) from error
+    if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
+        raise ConfigError(f"{source} has no tokenizer", expected, remedy)
+
+
+def require_encoder(config: Any, source: Source) -> None:
+    """Refuse a model that transformers cannot put a classification head on. Raises ConfigError."""
+    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+
+    if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+        raise ConfigError(f"{source} is a {config.model_type}", "a text encoder that transformers classifies with")
 
 
 def parameters(config: Any) -> int:

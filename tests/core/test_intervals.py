@@ -65,6 +65,17 @@ def test_a_paired_difference_by_the_textbook() -> None:
     assert (back.low, back.value, back.high) == pytest.approx((-high, -value, -low), abs=1e-12)
 
 
+def test_a_paired_difference_of_marks_that_go_together_is_corrected_for_continuity() -> None:
+    both, first, second, neither = 20, 5, 3, 12
+    one = np.repeat([True, True, False, False], [both, first, second, neither])
+    other = np.repeat([True, False, True, False], [both, first, second, neither])
+    (p, p_low, p_high), (q, q_low, q_high) = intervals.wilson(25, 40), intervals.wilson(23, 40)
+    phi = (both * neither - first * second - 40 / 2) / np.sqrt(25 * 15 * 23 * 17)  # by hand, from the paper
+    low = p - q - np.sqrt((p - p_low) ** 2 - 2 * phi * (p - p_low) * (q_high - q) + (q_high - q) ** 2)
+    high = p - q + np.sqrt((p_high - p) ** 2 - 2 * phi * (p_high - p) * (q - q_low) + (q - q_low) ** 2)
+    assert intervals.paired_difference(one, other) == pytest.approx((0.05, low, high), abs=1e-12)
+
+
 def test_equal_classifiers_keep_a_doubt() -> None:
     same = np.array([True] * 30 + [False] * 10)
     value, low, high = intervals.paired_difference(same, same)

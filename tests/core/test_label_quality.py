@@ -26,7 +26,7 @@ def test_fit_margin_and_confidence(seed: int, rows: int, size: int) -> None:
         assert found.p_other[row] == max(by_class.values()) == by_class[found.other[row]]
     confident = is_confident(found, label)
     for row in np.flatnonzero(found.other >= 0):
-        own = means.get(int(found.other[row]), [0.0])
+        own = means.get(int(found.other[row]), [np.inf])
         surer = found.p_other[row] > found.p_label[row]
         assert confident[row] == (surer and found.p_other[row] >= np.mean(own) - 1e-15)
         assert (margin(found.p_label, found.p_other)[row] < 0) == surer

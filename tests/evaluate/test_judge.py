@@ -1,6 +1,7 @@
 """Numbers from scored rows: labels that somebody does not know, traffic, near-copies, and the page over all of it."""
 
 import re
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -102,6 +103,8 @@ def test_traffic_weighs_rows_as_sklearn_does(capsys):
     rows = drawn()
     weight = np.random.default_rng(1).integers(1, 9, 300) / 2
     weight[rows.true == 2] *= 5
+    scores = np.sort(np.random.default_rng(2).dirichlet([1, 1, 1], 300))[:, ::-1]
+    rows = replace(rows, scores=scores, p_true=scores[:, 1])
     metrics = evaluate(rows, ["a", "b", "c"], Beside({"other": rows.best[:, ::-1]}, weight), seed=0)
     first, common = rows.best[:, 0], {"sample_weight": weight}
     traffic = metrics["traffic"]
@@ -115,6 +118,12 @@ def test_traffic_weighs_rows_as_sklearn_does(capsys):
         estimate = traffic["model"][name]
         assert estimate["value"] == pytest.approx(value, abs=1e-9)
         assert estimate["low"] < value < estimate["high"] and value != metrics["model"][name]["value"]
+    again = np.repeat(np.arange(300), (2 * weight).astype(int))  # each row as often as it counts, twice over
+    repeated = replace(rows, **{f.name: getattr(rows, f.name)[again] for f in fields(rows)})
+    plain = evaluate(repeated, ["a", "b", "c"], Beside(), seed=0)["model"]
+    for name in ("log_loss", "ece"):
+        assert traffic["model"][name]["value"] == pytest.approx(plain[name]["value"], abs=1e-9)
+        assert traffic["model"][name]["value"] != pytest.approx(metrics["model"][name]["value"], abs=1e-6)
     last = accuracy_score(rows.true, rows.best[:, 2], **common)
     assert traffic["baselines"]["other"]["top1"]["value"] == pytest.approx(last, abs=1e-9)
     console.scores_table(metrics)

@@ -28,6 +28,26 @@ def test_two_class_task_drops_the_inherited_head(tiny_model):
     assert not torch.equal(new.classifier.weight, other.classifier.weight)
 
 
+def test_a_model_without_its_tokenizer_is_refused(tiny_model, tmp_path):
+    shutil.copytree(tiny_model, tmp_path / "bare", ignore=shutil.ignore_patterns("token*", "vocab*", "special*"))
+    with pytest.raises(ConfigError, match="has no tokenizer"):
+        modeling.require_tokenizer(Source(str(tmp_path / "bare")), None)
+    (tmp_path / "bare/tokenizer.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"the tokenizer of .* cannot be loaded"):
+        modeling.require_tokenizer(Source(str(tmp_path / "bare")), None)
+    modeling.require_tokenizer(Source(tiny_model), None)
+
+
+def test_a_model_of_other_things_than_text_is_refused(tiny_model, tmp_path):
+    from transformers import CLIPConfig, WhisperConfig
+
+    for config in (CLIPConfig(), WhisperConfig()):
+        config.save_pretrained(tmp_path)
+        with pytest.raises(ConfigError, match=f"is a {config.model_type}"):
+            modeling.require_encoder(modeling.load_config(Source(str(tmp_path)), None), Source(str(tmp_path)))
+    modeling.require_encoder(modeling.load_config(Source(tiny_model), None), Source(tiny_model))
+
+
 def test_a_new_head_is_no_news_and_a_lacking_tensor_of_the_encoder_is(tiny_model, tmp_path, capfd):
     from safetensors.torch import load_file, save_file
 

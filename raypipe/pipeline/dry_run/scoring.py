@@ -51,7 +51,8 @@ def add_scoring(
     judging = rehearsal.judging_seconds(to_score.rows, to_score.labels, config.seed, config.top_k)
     estimate.seconds["judge"] = STAGE_S + judging + max(0.0, fit - score)
     if is_gpu:
-        estimate.gpu_seconds += actors.count * score
+        estimate.scoring_gpu_seconds = actors.count * score
+        estimate.gpu_seconds += estimate.scoring_gpu_seconds
     return actors
 
 

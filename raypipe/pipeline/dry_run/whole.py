@@ -25,7 +25,7 @@ def estimate_run(stages: dict[str, Any], job: PrepareJob | None) -> Estimate:
         whole.notes.append("the separate [evaluate] is predicted like the evaluation that ends the training")
         again = {stage: s for stage, s in trained.seconds.items() if stage in ("compare", "score", "judge")}
         whole.seconds |= {f"evaluate_{stage}": seconds for stage, seconds in again.items()}
-        whole.gpu_seconds += trained.gpu_seconds and trained.seconds["score"]
+        whole.gpu_seconds += trained.scoring_gpu_seconds
     return whole
 
 

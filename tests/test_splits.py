@@ -1,0 +1,50 @@
+"""A dataset folder as others may have written it."""
+
+import warnings
+
+import pytest
+
+from raypipe import DataError, splits
+
+GOOD = "text,label\none,a\ntwo,b\n"
+
+
+def dataset(folder, train=GOOD, test=GOOD):
+    for name, content in (("train", train), ("test", test)):
+        (folder / f"{name}.csv").write_text(content)
+    return str(folder)
+
+
+def load(folder):
+    return splits.load(folder, "text", "label", None)
+
+
+@pytest.mark.parametrize("broken", ["hello, world,greet", "one,a,", 'one,a,"b,c"'])
+@pytest.mark.parametrize("every", [True, False], ids=["every row", "one row"])
+def test_rows_with_a_field_too_many_are_refused_not_shifted(tmp_path, broken, every):
+    lines = [broken] * 3 if every else ["x,y", broken, "x,y"]
+    with warnings.catch_warnings(), pytest.raises(DataError, match=r"train\.csv is not readable as CSV"):
+        warnings.simplefilter("ignore")
+        load(dataset(tmp_path, "\n".join(["text,label", *lines]) + "\n"))
+
+
+def test_a_doubled_column_is_refused_where_it_is_wanted(tmp_path):
+    assert load(dataset(tmp_path, "text,label,note,note\none,a,1,2\n")).labels == ["a"]
+    with pytest.raises(DataError, match=r"train\.csv has 2 columns 'text'"):
+        load(dataset(tmp_path, "text,label,text\none,a,other\n"))
+
+
+def test_ids_and_weights_count_for_an_evaluation_alone(tmp_path):
+    def marks(content):
+        read = load(dataset(tmp_path, content))
+        return read.fingerprint(), read.row_fingerprint()
+
+    first = marks("text,label,id,weight\none,a,1,2\n")
+    weighted, renamed = marks("text,label,id,weight\none,a,1,3\n"), marks("text,label,id,weight\none,a,7,2\n")
+    assert first[0] == weighted[0] == renamed[0]
+    assert len({first[1], weighted[1], renamed[1]}) == 3
+
+
+def test_weights_that_are_none_are_not_taken_for_one(tmp_path):
+    read = load(dataset(tmp_path, "text,label,weight\none,a,many\ntwo,b,2\n"))
+    assert read.train["weight"].isna().tolist() == [True, False] and read.test["weight"].tolist() == [1, 1]
