@@ -28,7 +28,7 @@ def measure(folder: Path) -> dict[str, Any]:
     run = json.loads((folder / "run" / "train" / "run.json").read_text())
     scores = json.loads((folder / "run" / "evaluate" / "predictions_metrics.json").read_text())
     return {
-        "seconds": round(seconds, 1),
+        "wall_seconds": round(seconds, 1),
         "seconds_by_stage": result.seconds,
         "counts": result.counts,
         **{key: scores[key] for key in ("rows", "model", "baselines", "precision")},

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -248,10 +249,17 @@ def test_a_failing_job_fails_the_submission_and_a_literal_token_is_refused(clust
 
 
 def test_the_upload_of_a_job_is_small(tmp_path):
-    """What `--working-dir .` sends, by Ray's own packing: the package, the jobs and the pins."""
+    """What `--working-dir .` sends, by Ray's own packing: the package, the jobs and the pins; no data, no runs."""
     from ray._private.runtime_env.packaging import create_package
 
-    create_package(str(ROOT), tmp_path / "upload.zip", include_gitignore=True)
+    copy = tmp_path / "raypipe"
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in tracked.rstrip("\0").split("\0"):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, copy / name)
+    for name in ("data/raw.jsonl", "raw/a.jsonl", "clean/a.jsonl", "audit/a.jsonl", "out/a.jsonl", "runs/first/model"):
+        write_jsonl(copy / name, [{"text": "private"}])
+    create_package(str(copy), tmp_path / "upload.zip", include_gitignore=True)
     with zipfile.ZipFile(tmp_path / "upload.zip") as upload:
         names = upload.namelist()
     package = [path for path in (ROOT / "raypipe").rglob("*") if path.is_file() and "__pycache__" not in path.parts]

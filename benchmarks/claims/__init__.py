@@ -1,9 +1,10 @@
 """What the project claims, and the targets: each a number of a file of results/ and its bound."""
 
-from claims import estimating, evaluating, faults, prepare, sweeping, training
+from claims import estimating, evaluating, faults, first_run, prepare, sweeping, training
 from claims.claim import MET, MISSED, NOT_RUN, QUICK, Claim, Result, Table
 
 SECTIONS: dict[str, tuple[Table, ...]] = {
+    "First run": first_run.TABLES,
     "Prepare": prepare.TABLES,
     "Train": training.TABLES,
     "Evaluate, predict, audit": evaluating.TABLES,
