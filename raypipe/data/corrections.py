@@ -100,8 +100,8 @@ def _jsonl(content: str) -> Iterator[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            values = json.loads(line, parse_float=str, parse_int=str)
-        except (json.JSONDecodeError, RecursionError):
+            values = json.loads(line, parse_float=str)
+        except (ValueError, RecursionError):  # no JSON, or a number that is too long
             values = None
         if not isinstance(values, dict):
             raise ConfigError(f"line {number}", "a JSON object, or a name that ends in .csv")

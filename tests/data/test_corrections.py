@@ -117,6 +117,7 @@ def test_a_suspects_file_is_used_as_it_is(prepare_rows, tmp_path):
         ('{"id": "a:1", "label": "b"}\n{"id": "a:1", "label": "c"}', "lines 1 and 2 say two things"),
         ('{"text": "t u", "label": "b"}\n{"text": " t  u", "drop": true}', "lines 1 and 2 say two things"),
         ("[1]", "line 1; expected a JSON object"),
+        ('{"id": "a:1", "label": %s}' % ("1" * 5000), "line 1; expected a JSON object"),
         ('{"text": "\\ud800", "label": "b"}', "cannot be read"),
     ],
 )
