@@ -128,7 +128,9 @@ def test_traffic_weighs_rows_as_sklearn_does(capsys):
     assert traffic["baselines"]["other"]["top1"]["value"] == pytest.approx(last, abs=1e-9)
     console.scores_table(metrics)
     assert "as your traffic" in capsys.readouterr().err
-    assert "As your traffic" in page_of(metrics, rows)
+    page = page_of(metrics, rows)
+    assert "As your traffic" in page
+    assert f"{traffic['model']['ece']['value']:.3f}" in page.split("As your traffic")[1], "each metric is shown"
     assert evaluate(rows, ["a", "b", "c"], Beside(), seed=0)["traffic"] is None
 
 
