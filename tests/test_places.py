@@ -31,8 +31,10 @@ def test_predict_into_a_folder_refuses_a_file_that_is_there(theirs, tiny_model):
         pipeline.predict(PredictConfig(model=tiny_model, input=f"{theirs}/in/*.jsonl", output=f"{theirs}/out"))
 
 
-def _enter_often(folder: str, until: float, counts) -> None:
+def _enter_often(folder: str, start, counts) -> None:
     entered = refused = 0
+    start.wait(timeout=120)
+    until = time.monotonic() + 5
     while time.monotonic() < until:
         try:
             with kept_work(folder, "set", "hash", 1, resume=False) as work:
@@ -48,11 +50,11 @@ def _enter_often(folder: str, until: float, counts) -> None:
 
 def test_of_many_runs_one_at_a_time_is_inside_and_the_others_are_refused(tmp_path):
     context = multiprocessing.get_context("spawn")
-    counts, until = context.Queue(), time.monotonic() + 8
-    runs = [context.Process(target=_enter_often, args=(str(tmp_path), until, counts)) for _ in range(3)]
+    counts, start = context.Queue(), context.Barrier(3)
+    runs = [context.Process(target=_enter_often, args=(str(tmp_path), start, counts)) for _ in range(3)]
     for run in runs:
         run.start()
-    found = [counts.get(timeout=60) for _ in runs]
+    found = [counts.get(timeout=180) for _ in runs]
     for run in runs:
         run.join()
     assert [run.exitcode for run in runs] == [0, 0, 0]
