@@ -264,7 +264,10 @@ def retire(folder: str) -> None:
         return
     gone = f"{folder}.gone-{os.getpid()}"
     os.rename(folder, gone)
-    shutil.rmtree(gone)
+    try:
+        shutil.rmtree(gone)
+    except OSError:  # who was opening the lock just then has left a new one in it, and cannot do so again
+        shutil.rmtree(gone)
 
 
 def names_in(folder: str) -> list[str]:
