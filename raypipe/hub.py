@@ -86,7 +86,7 @@ def resolve(name: str, kind: Kind, token: str | None) -> Source:
         ) from None
     except (HfHubHTTPError, OfflineModeIsEnabled, *_unreachable()) as error:
         raise ConfigError(
-            f"the Hub does not answer for the {kind} {repository}: {redact(_first_line(error))}",
+            f"the Hub does not answer for the {kind} {repository}: {redact(first_line(error))}",
             "a reachable Hub or a local folder",
             "check the network and HF_ENDPOINT",
         ) from None
@@ -189,7 +189,7 @@ def check_target(
         raise ConfigError(f"the Hub answers {status} to a look at {name}", "a working Hub", "try later") from None
     except _unreachable() as error:
         raise ConfigError(
-            f"the Hub cannot be reached: {redact(_first_line(error))}",
+            f"the Hub cannot be reached: {redact(first_line(error))}",
             "a reachable Hub",
             "check the network and HF_ENDPOINT, or name a folder as the target",
         ) from None
@@ -262,7 +262,7 @@ def _retried(call: Callable[[], T], target: str) -> T:
             transient = status is None or status in (408, 409, 412, 429) or status >= 500
             if not transient or attempt == _TRIES - 1:
                 raise StageError(
-                    f"the push to {target} failed: {redact(_first_line(fault))}",
+                    f"the push to {target} failed: {redact(first_line(fault))}",
                     "a Hub that accepts it",
                     "the local outputs are complete; repeat with --resume",
                 ) from None
@@ -278,5 +278,6 @@ def _unreachable() -> tuple[type[Exception], ...]:
     return (OSError, library.TransportError) if library is not None else (OSError,)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Of its message; its type where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

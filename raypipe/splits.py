@@ -11,7 +11,7 @@ import fsspec
 import pandas as pd
 
 from raypipe import hub, storage
-from raypipe.config import nearest
+from raypipe.config import checks, nearest
 from raypipe.errors import DataError
 from raypipe.hub import Source
 from raypipe.schema import ID, LABEL, TEST, TEXT, TRAIN, WEIGHT
@@ -127,9 +127,7 @@ def _read_csv(path: str, columns: list[str], most_bytes: int | None) -> tuple[pd
         size = file.seek(0, io.SEEK_END)
         file.seek(0)
         header = pd.read_csv(file, header=None, nrows=1, **as_text).iloc[0].tolist()
-        for column in columns:
-            if header.count(column) > 1:
-                raise DataError(f"{path} has {header.count(column)} columns {column!r}", "one", "rename the others")
+        checks.refuse_twice(header, path, *columns)
         file.seek(0)
         as_text["index_col"] = False  # else a row of one field too many would have its first one taken for an index
         if most_bytes is None or size <= most_bytes:
@@ -149,11 +147,7 @@ def _from_hub(source: Source, token: str | None) -> dict[str, pd.DataFrame]:
 
     try:
         loaded = load_dataset(source.name, revision=source.revision, token=token)
-    except (
-        ValueError,
-        FileNotFoundError,
-        DatasetsError,
-    ) as error:  # no data files, several sets, a broken one
+    except (ValueError, FileNotFoundError, DatasetsError) as error:  # no data files, several sets, a broken one
         raise DataError(
             f"the dataset {source} cannot be loaded ({type(error).__name__})", "train and test splits"
         ) from error

@@ -4,10 +4,10 @@ import difflib
 import functools
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from raypipe.errors import ConfigError
+from raypipe.errors import ConfigError, DataError
 
 
 def require(holds: bool, got: str, expected: str, remedy: str = "") -> None:
@@ -58,6 +58,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """The remedy "did you mean ...", or "" where nothing is near."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else ""
+
+
+def refuse_twice(columns: Sequence[str], name: str, *wanted: str | None) -> None:
+    """Refuse a file in which the text or the label column stands twice. Raises DataError."""
+    for column in wanted:
+        if column is not None and list(columns).count(column) > 1:
+            raise DataError(f"{name} has {list(columns).count(column)} columns {column!r}", "one", "rename the others")
 
 
 def groups(pattern: str) -> int:

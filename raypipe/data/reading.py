@@ -11,6 +11,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from raypipe.config import checks
 from raypipe.data import records
 from raypipe.data.records import Record
 from raypipe.errors import DataError
@@ -83,7 +84,7 @@ def _read_parquet(path: str, end: int, text_column: str, label_column: str | Non
             size = file.seek(0, io.SEEK_END)
             most = table.metadata.num_rows if end < 0 else -(-table.metadata.num_rows * end // size)
             names = table.schema_arrow.names
-            records.refuse_twice(names, name, text_column, label_column)
+            checks.refuse_twice(names, name, text_column, label_column)
             wanted = [c for c in (text_column, label_column) if c in names]
             number = 0
             for batch in table.iter_batches(batch_size=min(batch_rows, max(1, most)), columns=wanted):

@@ -5,11 +5,12 @@ import io
 import itertools
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 from raypipe import schema
+from raypipe.config import checks
 from raypipe.errors import DataError
 
 DETAIL_CHARACTERS = 1000  # of a value that is no label, in the ledger
@@ -46,13 +47,6 @@ def refuse_other_bytes(start: bytes, name: str) -> None:
             raise DataError(
                 f"{name} holds {kind}", "UTF-8 text", f"one of the endings {', '.join(schema.FORMATS)} that fits"
             )
-
-
-def refuse_twice(columns: Sequence[str], name: str, *wanted: str | None) -> None:
-    """Refuse a file in which the text or the label column stands twice. Raises DataError."""
-    for column in wanted:
-        if column is not None and list(columns).count(column) > 1:
-            raise DataError(f"{name} has {list(columns).count(column)} columns {column!r}", "one", "rename the others")
 
 
 def parse_json_line(raw: bytes, line: int, text_column: str, label_column: str | None) -> Record | None:
@@ -124,7 +118,7 @@ def parse_csv(file: Iterable[str], text_column: str, label_column: str | None, n
     header = next(records)
     if header != [_END_OF_FILE] and header[-1].endswith(_END_OF_FILE):
         raise DataError(f"{name}: the header has a quoted field that never ends", "a closing quote")
-    refuse_twice(header, name, text_column, label_column)
+    checks.refuse_twice(header, name, text_column, label_column)
     for number, cells in enumerate(records, 1):
         if cells == [_END_OF_FILE]:
             return

@@ -50,7 +50,7 @@ def load_config(source: Source, token: str | None) -> Any:
     try:
         return AutoConfig.from_pretrained(local_name(source), revision=source.revision, token=token, **NO_CODE)
     except (OSError, ValueError, KeyError, AttributeError, TypeError, StrictDataclassError) as error:
-        reason = redact((str(error).strip().splitlines() or [""])[0][:200])
+        reason = redact(hub.first_line(error)[:200])
         raise ConfigError(f"{source} is no model that transformers reads ({reason})", "a text encoder") from None
 
 
@@ -76,7 +76,7 @@ def require_tokenizer(source: Source, token: str | None) -> None:
     try:
         tokenizer = load_tokenizer(source, token)
     except Exception as error:  # of many kinds, a bare Exception among them
-        reason = redact((str(error).strip().splitlines() or [""])[0][:200])
+        reason = redact(hub.first_line(error)[:200])
         raise ConfigError(
             f"the tokenizer of {source} cannot be loaded ({type(error).__name__}: {reason})", expected, remedy
         ) from error
