@@ -17,7 +17,7 @@ from typing import Any
 from common import ROOT, parser_for, report
 from results_file import save
 
-MACHINES, FULL, SCORING = "tests/test_faults.py", "tests/test_full.py", "tests/evaluate/test_scoring.py"
+MACHINES, FULL, SCORING = "tests/test_machines.py", "tests/test_full.py", "tests/evaluate/test_scoring.py"
 WORKERS, TASKS = "tests/train/test_workers.py", "tests/data/test_tasks.py"
 PUBLISHING, LEAKS = "tests/test_publishing.py", "tests/test_leaks.py"
 FAULTS = {  # fault: its test
@@ -29,7 +29,7 @@ FAULTS = {  # fault: its test
         f"{MACHINES}::test_a_machine_that_dies_under_the_evaluation_changes_no_prediction"
     ),
     "the driver of prepare killed, three times": (
-        f"{TASKS}::test_killed_three_times_and_resumed_it_ends_in_the_same_bytes"
+        f"{TASKS}::test_killed_three_times_and_resumed_on_one_cpu_it_ends_in_the_same_bytes"
     ),
     "the driver of train killed, then its worker": (
         f"{WORKERS}::test_sigkill_of_driver_and_worker_leaves_the_weights_of_the_undisturbed_run"

@@ -5,7 +5,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from raypipe import storage
 from raypipe.config import CommonConfig
@@ -102,6 +103,25 @@ def of_each_machine(resource: str) -> list[float]:
     import ray
 
     return [node["Resources"].get(resource, 0) for node in ray.nodes() if node["Alive"]]
+
+
+def started(calls: Iterable[Callable[[], Any]]) -> list[Any]:
+    """The references that ``calls`` to ``remote`` give, no more tasks of them under way than there are CPUs.
+
+    For tasks that ask for a part of a CPU, to fit beside others: Ray starts a process for each that fits, and to start
+    one takes longer than such a task.
+    """
+    import ray
+
+    most = max(1, int(sum(of_each_machine("CPU"))))
+    answers: list[Any] = []
+    running: list[Any] = []
+    for call in calls:
+        if len(running) == most:
+            _, running = ray.wait(running, fetch_local=False)
+        answers.append(call())
+        running.append(answers[-1][0] if isinstance(answers[-1], list) else answers[-1])
+    return answers
 
 
 def wait_for(resources: dict[str, float], timeout_s: float) -> bool:

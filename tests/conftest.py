@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 os.environ |= {"HF_HUB_DISABLE_XET": "1", "WANDB_MODE": "offline", "TOKENIZERS_PARALLELISM": "false"}
-os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "RAY_TRAIN_ENABLE_PRINT_PATCH": "0"}
+os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "RAY_TRAIN_ENABLE_PRINT_PATCH": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 # The object store of the fixture ``s3``: in the environment before any Ray starts, so that workers find it as well.
 with socket.socket() as _free:
     _free.bind(("127.0.0.1", 0))
@@ -73,6 +73,16 @@ def write_jsonl(path: Path, rows: list[Any]) -> Path:
     return path
 
 
+def write_dataset(folder: Path, train: Any, test: Any) -> str:
+    """A folder with train.csv and test.csv, by its name."""
+    import pandas as pd
+
+    folder.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(train).to_csv(folder / "train.csv", index=False)
+    pd.DataFrame(test).to_csv(folder / "test.csv", index=False)
+    return str(folder)
+
+
 def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(path).read_bytes().decode().split("\n") if line]
 
@@ -84,7 +94,7 @@ def local_ray() -> Iterator[None]:
 
     from raypipe.runtime import quiet_data
 
-    ray.init(address="local", num_cpus=2, include_dashboard=True, logging_level="WARNING", log_to_driver=False)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="WARNING", log_to_driver=False)
     quiet_data()
     yield
     ray.shutdown()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from waiting import PATIENCE_S, wait_until
 
 ROOT = Path(__file__).parent.parent
 RAY = str(Path(sys.executable).parent / "ray")
@@ -41,16 +42,16 @@ class Machines:
         head = ["--head", f"--port={port}", f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1"]
         self._start(HEAD_IP, cpus[0], head)
         self._wait(HEAD_IP, self._dashboard_answers)
-        for count in cpus[1:]:
-            self.add(count)
+        self.add(*cpus[1:])
 
-    def add(self, cpus: int) -> str:
-        """One machine more; returns its address."""
-        ip = f"127.0.0.{len(self._nodes) + 1}"
-        self._start(ip, cpus, [f"--address={self.address}"])
-        log = self._folder / f"{ip}.log"
-        self._wait(ip, lambda: "Ray runtime started" in log.read_text())
-        return ip
+    def add(self, *cpus: int) -> None:
+        """More machines, with so many CPUs each."""
+        added = [f"127.0.0.{len(self._nodes) + number}" for number in range(1, len(cpus) + 1)]
+        for ip, count in zip(added, cpus, strict=True):
+            self._start(ip, count, [f"--address={self.address}"])
+        for ip in added:
+            log = self._folder / f"{ip}.log"
+            self._wait(ip, lambda log=log: "Ray runtime started" in log.read_text())
 
     def kill(self, ip: str) -> None:
         """End a machine at once: SIGKILL for all its processes, before any of them can say a word."""
@@ -67,11 +68,8 @@ class Machines:
     def running(self, title: str) -> str | None:
         """The address of a worker machine where a process with these words in its title is at work."""
         for ip, node in self._nodes.items():
-            if ip != HEAD_IP and node.poll() is None:
-                for process in self.processes(ip):
-                    with contextlib.suppress(psutil.Error):
-                        if title in " ".join(process.cmdline()):
-                            return ip
+            if ip != HEAD_IP and node.poll() is None and titled(title, psutil.Process(self._nodes[ip].pid)):
+                return ip
         return None
 
     def submit(self, *entry: str) -> subprocess.Popen:
@@ -80,7 +78,7 @@ class Machines:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         return subprocess.Popen(command, env=self.environment, cwd=self._folder, text=True, **pipes)
 
-    def run(self, *entry: str, timeout_s: int = 300) -> tuple[int, str]:
+    def run(self, *entry: str, timeout_s: int = PATIENCE_S) -> tuple[int, str]:
         """A job to its end: exit code and log; asked again while the agent of a new cluster is not up."""
         while True:
             job = self.submit(*entry)
@@ -110,11 +108,10 @@ class Machines:
             self._nodes[ip] = subprocess.Popen(command, env=self.environment, cwd=self._folder, stdout=log, stderr=log)
 
     def _wait(self, ip: str, is_up: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 120
-        while not is_up():
-            alive = self._nodes[ip].poll() is None
-            assert alive and time.monotonic() < deadline, (self._folder / f"{ip}.log").read_text()[-3000:]
-            time.sleep(0.2)
+        try:
+            wait_until(is_up, going_on=lambda: self._nodes[ip].poll() is None)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {(self._folder / f'{ip}.log').read_text()[-3000:]}") from None
 
     def _dashboard_answers(self) -> bool:
         try:
@@ -124,6 +121,16 @@ class Machines:
         except OSError:
             return False
         return True
+
+
+def titled(title: str, ancestor: psutil.Process) -> list[psutil.Process]:
+    """The processes under another one that have these words in their title, as Ray's workers name what they do."""
+    found = []
+    for process in ancestor.children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            if title in " ".join(process.cmdline()):
+                found.append(process)
+    return found
 
 
 @contextlib.contextmanager

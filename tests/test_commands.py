@@ -11,10 +11,9 @@ import sys
 import zipfile
 from pathlib import Path
 
-import pytest
 from conftest import read_jsonl, sentences, write_jsonl
 from hub_server import HubServer
-from machines import machines
+from waiting import PATIENCE_S
 
 ROOT = Path(__file__).parent.parent
 TOKEN = "hf_classicTOKENofthetest"
@@ -27,7 +26,7 @@ def run(
     environment = os.environ | {"HF_HOME": str(folder / "hf"), **more}
     environment |= {"HF_ENDPOINT": hub.url} if hub else {"HF_HUB_OFFLINE": "1"}
     return subprocess.run(
-        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=500
+        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE_S
     )
 
 
@@ -150,22 +149,6 @@ def test_errors_have_one_message_and_exit_code_2(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_killed_prepare_resumes_to_the_same_bytes_on_one_cpu(tmp_path):
-    write_jsonl(tmp_path / "in" / "raw.jsonl", sentences(300))
-    command = [sys.executable, "-m", "raypipe.cli", "prepare", "-i", "in", "-f", "raw.jsonl"]
-    with subprocess.Popen(
-        [*command, "-o", "killed/d.jsonl"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    ) as doomed:
-        assert doomed.stderr is not None
-        assert any("rows vectorised" in line for line in doomed.stderr)
-        doomed.kill()
-    assert not (tmp_path / "killed" / "d_report.json").exists()
-    answer(run([*command[1:], "-o", "killed/d.jsonl", "--resume", "--num-cpus", "1"], tmp_path))
-    answer(run([*command[1:], "-o", "whole/d.jsonl", "--num-cpus", "2"], tmp_path))
-    for name in ("d_train.jsonl", "d_test.jsonl", "d_removed.jsonl", "d_dataset/train.csv", "d_dataset/README.md"):
-        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
-
-
 def test_predict_reads_standard_input_and_writes_rows_to_standard_output(tmp_path, tiny_model):
     lines = "".join(json.dumps({"text": row["text"]}) + "\n" for row in sentences(12))
     done = subprocess.run(
@@ -174,7 +157,7 @@ def test_predict_reads_standard_input_and_writes_rows_to_standard_output(tmp_pat
         input=lines,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     rows = [json.loads(line) for line in done.stdout.splitlines()]
@@ -186,66 +169,6 @@ def test_doctor_answers(tmp_path):
     found = answer(run(["-m", "raypipe.cli", "doctor"], tmp_path))
     assert found["counts"]["fail"] == 0
     assert {"ray", "gpu", "packages"} <= set(found["metrics"])
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    """A Ray cluster of one machine, with a job server and token authentication, in a process of its own."""
-    with machines(tmp_path_factory.mktemp("cluster"), (2,)) as started:
-        yield started
-
-
-def test_jobs_on_a_cluster(cluster, tmp_path, tiny_model):
-    write_jsonl(tmp_path / "in" / "raw.jsonl", sentences(200))
-    code, log = cluster.run(
-        "python", "jobs/prepare.py", "-i", f"{tmp_path}/in", "-f", "raw.jsonl", "-o", f"{tmp_path}/out/d.jsonl"
-    )
-    assert code == 0, log[-3000:]
-    assert (tmp_path / "out/d_report.json").is_file() and '"command": "prepare"' in log
-    code, log = cluster.run(
-        "python",
-        "jobs/train.py",
-        "--input-hf-dataset",
-        f"{tmp_path}/out/d_dataset",
-        "--device",
-        "cpu",
-        "--model-for-training-finetune",
-        tiny_model,
-        "--output-dir",
-        f"{tmp_path}/run",
-        "--epochs",
-        "1",
-    )
-    assert code == 0, log[-3000:]
-    code, log = cluster.run(
-        "python",
-        "jobs/evaluate.py",
-        "--model",
-        f"{tmp_path}/run/model",
-        "--input-hf-dataset",
-        f"{tmp_path}/out/d_dataset",
-        "--output-classify-file",
-        f"{tmp_path}/eval/p.jsonl",
-    )
-    assert code == 0, log[-3000:]
-    assert read_jsonl(tmp_path / "eval/p.jsonl") == read_jsonl(tmp_path / "run/predictions.jsonl")
-
-
-def test_a_failing_job_fails_the_submission_and_a_literal_token_is_refused(cluster, tmp_path):
-    code, log = cluster.run(
-        "python",
-        "jobs/prepare.py",
-        "-i",
-        str(tmp_path),
-        "-f",
-        "none.jsonl",
-        "-o",
-        f"{tmp_path}/d.jsonl",
-        "-ht",
-        "hf_literalTOKENinajob",
-    )
-    assert code != 0
-    assert "literal token inside a Ray job" in log
 
 
 def test_the_upload_of_a_job_is_small(tmp_path):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE_S
 
 from raypipe import cli, config, pipeline
 
@@ -133,7 +134,7 @@ def test_the_first_half_of_the_tutorial(tmp_path: Path) -> None:
 
     def raypipe(words: list[str]) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "raypipe.cli", *words]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S)
 
     done = raypipe(refused)
     assert (done.returncode, done.stdout) == (2, "")

@@ -12,7 +12,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import sentences, write_jsonl
+from conftest import sentences, write_dataset, write_jsonl
+from waiting import PATIENCE_S
 
 from raypipe import ConfigError, DataError, EvaluateConfig, PrepareConfig, RunConfig, SweepConfig, TrainConfig, pipeline
 from raypipe.data import sample
@@ -29,11 +30,8 @@ main(sys.argv[1:])
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     """A folder with train.csv and test.csv, some of whose texts are long."""
-    folder = tmp_path_factory.mktemp("dataset")
     rows = [row | {"text": " ".join([row["text"]] * (1 + n % 7))} for n, row in enumerate(sentences(260))]
-    pd.DataFrame(rows[:200]).to_csv(folder / "train.csv", index=False)
-    pd.DataFrame(rows[200:]).to_csv(folder / "test.csv", index=False)
-    return folder
+    return Path(write_dataset(tmp_path_factory.mktemp("dataset"), rows[:200], rows[200:]))
 
 
 @pytest.fixture
@@ -73,7 +71,12 @@ def test_the_command_starts_no_ray_writes_nothing_and_answers_in_json(tmp_path):
     words = ["prepare", "-i", "in", "-f", "raw.jsonl", "-o", "out/set.jsonl", "--dry-run", "--price-per-gpu-hour", "2"]
     environment = os.environ | {"HOME": str(tmp_path), "RAYPIPE_CACHE": str(tmp_path / "cache")}
     done = subprocess.run(
-        [sys.executable, "-c", WALL, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", WALL, *words],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     (line,) = done.stdout.splitlines()
@@ -164,8 +167,7 @@ def test_train_counts_rows_tokens_and_what_is_cut(dataset, tiny_model, untouched
 
 def test_classes_without_a_validation_row_are_said(tmp_path, tiny_model, capfd):
     rows = [*sentences(60), *[{"text": f"a rare text {n}", "label": "rare"} for n in range(4)]]
-    for split in ("train", "test"):
-        pd.DataFrame(rows).to_csv(tmp_path / f"{split}.csv", index=False)
+    write_dataset(tmp_path, rows, rows)
     flags = {"input_hf_dataset": str(tmp_path), "model_for_training_finetune": tiny_model, "device": "cpu"}
     pipeline.train(TrainConfig(**flags, dry_run=True))
     assert "validation rows are of 4 of the 5 classes" in " ".join(capfd.readouterr().err.split())
@@ -175,8 +177,7 @@ def test_a_part_of_a_large_dataset_is_scaled_up(tmp_path):
     from raypipe import splits
 
     rows = sentences(60_000)
-    for split in ("train", "test"):
-        pd.DataFrame(rows).to_csv(tmp_path / f"{split}.csv", index=False)
+    write_dataset(tmp_path, rows, rows)
     data, shares = splits.sample(str(tmp_path), "text", "label", None, 2 << 20)
     assert 0.5 < shares["train"] < 0.95
     ahead = (256 << 10) / (2 << 20)  # what pandas has read beyond the rows that it gave

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import plain_scores, read_jsonl, sentences, write_jsonl
+from conftest import plain_scores, read_jsonl, sentences, write_dataset, write_jsonl
 from sklearn.metrics import accuracy_score
 
 from raypipe import ConfigError, EvaluateConfig, PredictConfig, TrainConfig, pipeline, splits
@@ -23,11 +23,8 @@ def trained(tmp_path_factory, local_ray, tiny_model):
     frame.loc[wrong, "label"] = frame.label[::-1].to_numpy()[wrong]
     frame["weight"] = np.random.default_rng(0).integers(1, 6, len(frame)) * np.where(frame.label == "travel", 4.0, 1.0)
     frame["id"] = [f"raw.jsonl:{n}" for n in range(1, len(frame) + 1)]
-    (folder / "set").mkdir()
-    frame[:380].to_csv(folder / "set/train.csv", index=False)
-    frame[380:].to_csv(folder / "set/test.csv", index=False)
     config = TrainConfig(
-        input_hf_dataset=str(folder / "set"),
+        input_hf_dataset=write_dataset(folder / "set", frame[:380], frame[380:]),
         model_for_training_finetune=tiny_model,
         device="cpu",
         precision="fp32",

@@ -6,12 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
-from conftest import sentences, write_jsonl
+from conftest import sentences, write_dataset, write_jsonl
+from waiting import PATIENCE_S, wait_until
 
 from raypipe import PrepareConfig, pipeline
 
@@ -58,7 +58,7 @@ def test_an_object_store_that_is_full_spills_and_changes_no_byte(tmp_path, local
     flags |= {"analyzer": "word"}
     pipeline.prepare(PrepareConfig(**flags, output_filename=f"{tmp_path}/whole/set.jsonl"))
     words = json.dumps(flags | {"output_filename": f"{tmp_path}/spilled/set.jsonl"})
-    done = subprocess.run([sys.executable, "-c", SPILLED, words], capture_output=True, text=True, timeout=280)
+    done = subprocess.run([sys.executable, "-c", SPILLED, words], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Spilled" in done.stdout, done.stdout
     assert rows_of(tmp_path / "spilled") == rows_of(tmp_path / "whole")
@@ -79,19 +79,14 @@ def test_workers_that_ray_kills_for_memory_are_started_again(tmp_path, local_ray
     with open(tmp_path / "log", "w") as log:
         running = subprocess.Popen(command("prepare", *words), env=os.environ | limits, stdout=log, stderr=log)
     work = tmp_path / "out" / ".set.work"
-    while not list(work.glob("*/join/*")):
-        assert running.poll() is None, (tmp_path / "log").read_text()[-3000:]
-        time.sleep(0.01)
+    wait_until(lambda: list(work.glob("*/join/*")), going_on=lambda: running.poll() is None, every_s=0.01)
     hog = subprocess.Popen([sys.executable, "-c", HOG, str(memory.available - ROOM - (256 << 20))])
     try:
-        deadline = time.monotonic() + 60
-        while not killed_for_memory(own) and running.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_until(lambda: killed_for_memory(own), going_on=lambda: running.poll() is None, every_s=0.05)
     finally:
         hog.kill()
         hog.wait()
-    assert killed_for_memory(own), "no worker was killed"
-    assert running.wait(240) == 0, (tmp_path / "log").read_text()[-3000:]
+    assert running.wait(PATIENCE_S) == 0, (tmp_path / "log").read_text()[-3000:]
     shutil.rmtree(own, ignore_errors=True)
     assert rows_of(tmp_path / "out") == rows_of(tmp_path / "whole")
 
@@ -114,7 +109,7 @@ def on_a_small_disk(folder, size, words):
     for ending in ("disk", "after"):
         Path(f"{folder}.{ending}").mkdir()
     space = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
-    done = subprocess.run([*space, *words], capture_output=True, text=True, timeout=280)
+    done = subprocess.run([*space, *words], capture_output=True, text=True, timeout=PATIENCE_S)
     if done.returncode in (77, 127) or "unshare" in done.stderr:
         pytest.skip("this system lets nobody but root mount")
     return done
@@ -142,23 +137,10 @@ def test_a_full_disk_ends_in_one_error_and_the_old_output_stays(tmp_path, local_
 
 
 def test_a_training_on_a_full_disk_ends_in_one_error_without_a_run(tmp_path, tiny_model):
-    for folder in ("run", "set"):
-        (tmp_path / folder).mkdir()
-    for split in ("train", "test"):
-        lines = "".join(f'"{row["text"]}","{row["label"]}"\n' for row in sentences(200))
-        (tmp_path / "set" / f"{split}.csv").write_text(f"text,label\n{lines}")
-    words = ["--input-hf-dataset", str(tmp_path / "set"), "--model-for-training-finetune", tiny_model]
-    words += [
-        "--device",
-        "cpu",
-        "--epochs",
-        "1",
-        "--no-baselines",
-        "--max-failures",
-        "0",
-        "--output-dir",
-        f"{tmp_path}/run.disk/train",
-    ]
+    (tmp_path / "run").mkdir()
+    dataset = write_dataset(tmp_path / "set", sentences(200), sentences(200))
+    words = ["--input-hf-dataset", dataset, "--model-for-training-finetune", tiny_model, "--device", "cpu"]
+    words += ["--epochs", "1", "--no-baselines", "--max-failures", "0", "--output-dir", f"{tmp_path}/run.disk/train"]
     done = on_a_small_disk(f"{tmp_path}/run", 4 << 20, command("train", *words))
     assert done.returncode == 1 and done.stdout == "", done.stderr[-3000:]
     assert done.stderr.splitlines()[-1].startswith("raypipe train: no space left")  # before it, the worker's own log

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE_S
 
 from raypipe import cli
 
@@ -24,6 +25,7 @@ MAY_IMPORT = {
     "raypipe.core": (),
     "raypipe.config": GROUND,
     "raypipe.storage": GROUND,
+    "raypipe.locks": (*GROUND, "raypipe.storage"),
     "raypipe.tokens": GROUND,
     "raypipe.toml": (*GROUND, "raypipe.config", "raypipe.storage"),
     "jobs": ("raypipe.cli",),
@@ -70,7 +72,7 @@ def offences(importer: str, forbidden: tuple[str, ...]) -> list[str]:
 
 
 def python(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -180,7 +182,7 @@ def test_every_module_and_public_name_is_explained() -> None:
 
 def cpu_seconds(command: list[str]) -> tuple[float, str]:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE_S)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stderr
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done.stdout
@@ -216,7 +218,7 @@ def test_a_job_takes_the_flags_of_its_command() -> None:
         capture_output=True,
         text=True,
         env=environment,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert "--learning-rate in a sweep" in done.stderr and "best.toml" in done.stderr

@@ -12,6 +12,7 @@ import pytest
 from conftest import sentences, write_jsonl
 from hub_server import HubServer
 from machines import RAY, machines
+from waiting import PATIENCE_S
 
 HF_TOKEN = "hf_plantedSECRETofTHEleakTEST"
 WANDB_KEY = "0a1b2c3d4e5f60718293" + "fedcba9876543210beef"
@@ -52,11 +53,11 @@ def whole_run(tmp_path_factory, tiny_model):
                 env=cluster.environment,
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=PATIENCE_S,
             )
             ray_files = {p.relative_to(cluster.logs).as_posix(): p.read_bytes() for p in _files(cluster.logs)}
-    assert "SUCCEEDED" in jobs.stdout
-    return folder, hub, log, jobs.stdout, ray_files
+            assert "SUCCEEDED" in jobs.stdout and '"command": "run"' in log
+            yield folder, hub, log, jobs.stdout, ray_files, cluster
 
 
 def _files(folder):
@@ -64,7 +65,7 @@ def _files(folder):
 
 
 def test_a_secret_is_nowhere(whole_run):
-    folder, hub, log, jobs, ray_files = whole_run
+    folder, hub, log, jobs, ray_files, _ = whole_run
     places = {"log": log.encode(), "jobs": jobs.encode(), **ray_files}
     places |= {p.relative_to(folder).as_posix(): p.read_bytes() for p in _files(folder)}
     places |= {f"{r.id}/{n}": data for r in hub.repos.values() for c in r.commits for n, data in c.files.items()}
@@ -75,7 +76,7 @@ def test_a_secret_is_nowhere(whole_run):
 
 
 def test_row_text_is_where_the_user_sent_it_and_nowhere_else(whole_run):
-    folder, hub, log, jobs, ray_files = whole_run
+    folder, hub, log, jobs, ray_files, _ = whole_run
     assert MARK not in log + jobs
     assert not [name for name, data in ray_files.items() if MARK.encode() in data and "spilled" not in name]
     holding = {
@@ -93,9 +94,16 @@ def test_row_text_is_where_the_user_sent_it_and_nowhere_else(whole_run):
 
 
 def test_the_training_was_logged_offline_as_no_wandb_answered(whole_run):
-    folder, _, log, _, _ = whole_run
+    folder, _, log, *_ = whole_run
     assert "W&B is not to be had" in log and "logging offline" in log
     assert len(list((folder / "run/train/wandb").glob("offline-run-*/*.wandb"))) == 2, (
         "the training and its test scores"
     )
     assert json.loads((folder / "run/train/run.json").read_text())["scores"]
+
+
+def test_a_literal_token_is_refused_and_a_refused_job_is_a_failed_submission(whole_run, tmp_path):
+    *_, cluster = whole_run
+    flags = ["-i", str(tmp_path), "-f", "none.jsonl", "-o", f"{tmp_path}/d.jsonl", "-ht", "hf_literalTOKENinajob"]
+    code, log = cluster.run("python", "jobs/prepare.py", *flags)
+    assert code != 0 and "literal token inside a Ray job" in log

@@ -5,9 +5,19 @@ import os
 import time
 
 import pytest
-from conftest import sentences, write_jsonl
+from conftest import sentences, write_dataset, write_jsonl
+from waiting import PATIENCE_S
 
-from raypipe import ConfigError, EvaluateConfig, PredictConfig, pipeline
+from raypipe import (
+    AuditConfig,
+    ConfigError,
+    EvaluateConfig,
+    PredictConfig,
+    PrepareConfig,
+    SweepConfig,
+    TrainConfig,
+    pipeline,
+)
 from raypipe.pipeline.kept import kept_work
 
 
@@ -31,9 +41,67 @@ def test_predict_into_a_folder_refuses_a_file_that_is_there(theirs, tiny_model):
         pipeline.predict(PredictConfig(model=tiny_model, input=f"{theirs}/in/*.jsonl", output=f"{theirs}/out"))
 
 
+OUTPUTS = {  # the verb by its module, and the file that completes its output
+    "preparing": "d_report.json",
+    "exploring": "d_explore.json",
+    "auditing": "d_audit.json",
+    "evaluating": "d_metrics.json",
+    "predicting": "d_summary.json",
+    "training": "run.json",
+    "sweeping": "sweep.json",
+}
+
+
+def begin(module, folder, model):
+    """Run a verb on a few rows, with its output in ``folder``/out."""
+    rows = sentences(80)
+    write_jsonl(folder / "in" / "a.jsonl", rows)
+    dataset = write_dataset(folder / "set", rows[:60], rows[60:])
+    files, output = {"input_dir": str(folder / "in")}, f"{folder}/out/d.jsonl"
+    trains = {"input_hf_dataset": dataset, "output_dir": str(folder / "out"), "device": "cpu"}
+    trains |= {"model_for_training_finetune": model}
+    match module:
+        case "preparing" | "exploring":
+            explores = module == "exploring"
+            config = PrepareConfig(input_filename="a.jsonl", output_filename=output, explore=explores, **files)
+            return pipeline.prepare(config)
+        case "auditing":
+            return pipeline.audit(AuditConfig(filename="a.jsonl", output_filename=output, **files))
+        case "evaluating":
+            return pipeline.evaluate(
+                EvaluateConfig(model=model, filename="a.jsonl", output_classify_file=output, device="cpu", **files)
+            )
+        case "predicting":
+            return pipeline.predict(
+                PredictConfig(model=model, input=f"{folder}/in/a.jsonl", output=output, device="cpu")
+            )
+        case "training":
+            return pipeline.train(TrainConfig(**trains))
+        case "sweeping":
+            return pipeline.sweep(SweepConfig(learning_rates=(1e-3, 1e-4), **trains))
+
+
+@pytest.mark.parametrize("module", OUTPUTS)
+def test_an_output_that_another_run_completes_while_this_one_waits_is_not_replaced(
+    module, tmp_path, tiny_model, local_ray, monkeypatch
+):
+    mark = tmp_path / "out" / OUTPUTS[module]
+    theirs = {mark: "{}", tmp_path / "out" / "d.jsonl": "theirs\n"}
+
+    def another_run_ends(*_):
+        mark.parent.mkdir(exist_ok=True)
+        for path, content in theirs.items():
+            path.write_text(content)
+
+    monkeypatch.setattr(f"raypipe.pipeline.{module}.require_shared", another_run_ends)  # after the door
+    with pytest.raises(ConfigError, match=r"exists: .*--overwrite to replace it"):
+        begin(module, tmp_path, tiny_model)
+    assert {path: path.read_text() for path in mark.parent.iterdir()} == theirs
+
+
 def _enter_often(folder: str, start, counts) -> None:
     entered = refused = 0
-    start.wait(timeout=120)
+    start.wait(timeout=PATIENCE_S)
     until = time.monotonic() + 5
     while time.monotonic() < until:
         try:
@@ -54,7 +122,7 @@ def test_of_many_runs_one_at_a_time_is_inside_and_the_others_are_refused(tmp_pat
     runs = [context.Process(target=_enter_often, args=(str(tmp_path), start, counts)) for _ in range(3)]
     for run in runs:
         run.start()
-    found = [counts.get(timeout=180) for _ in runs]
+    found = [counts.get(timeout=PATIENCE_S) for _ in runs]
     for run in runs:
         run.join()
     assert [run.exitcode for run in runs] == [0, 0, 0]

@@ -6,9 +6,8 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
-from conftest import plain_scores, read_jsonl, sentences, write_jsonl
+from conftest import plain_scores, read_jsonl, sentences, write_dataset, write_jsonl
 from wandb_log import read_records
 
 from raypipe import (
@@ -19,8 +18,8 @@ from raypipe import (
     RunConfig,
     SweepConfig,
     TrainConfig,
+    locks,
     pipeline,
-    storage,
 )
 from raypipe.pipeline.whole import begin_anew
 
@@ -174,11 +173,11 @@ def test_a_second_run_is_refused_and_resume_skips(whole_run):
 def test_a_second_training_into_a_folder_at_work_is_refused_and_loses_nothing(local_ray, tiny_model, tmp_path):
     rows = sentences(60)
     where = {"output_dir": str(tmp_path / "run"), "model_for_training_finetune": tiny_model, "device": "cpu"}
-    config = TrainConfig(input_hf_dataset=dataset(tmp_path / "set", rows[:50], rows[50:]), **where)
+    config = TrainConfig(input_hf_dataset=write_dataset(tmp_path / "set", rows[:50], rows[50:]), **where)
     checkpoint = tmp_path / "run" / ".ray" / "ray" / "checkpoint_1"
     checkpoint.mkdir(parents=True)
     for verb in (lambda: pipeline.train(config), lambda: pipeline.sweep(sweep_of(config))):
-        with storage.locked(str(tmp_path / "run" / ".ray")), pytest.raises(ConfigError, match="another run is at work"):
+        with locks.locked(str(tmp_path / "run" / ".ray")), pytest.raises(ConfigError, match="another run is at work"):
             verb()
         assert checkpoint.is_dir()
 
@@ -368,7 +367,7 @@ def test_a_file_of_the_users_is_not_taken_for_predictions_and_rows_that_left_lea
 def test_a_cpu_training_that_would_take_too_long_stops(tmp_path, local_ray, tiny_model):
     rows = sentences(400)
     config = TrainConfig(
-        input_hf_dataset=dataset(tmp_path / "set", rows[:350], rows[350:]),
+        input_hf_dataset=write_dataset(tmp_path / "set", rows[:350], rows[350:]),
         model_for_training_finetune=tiny_model,
         output_dir=str(tmp_path / "run"),
         epochs=5,
@@ -377,13 +376,6 @@ def test_a_cpu_training_that_would_take_too_long_stops(tmp_path, local_ray, tiny
     with pytest.raises(ConfigError, match=r"training on the CPU would take about .* hours.*--device cpu to go on"):
         pipeline.train(config)
     assert not (tmp_path / "run").exists()
-
-
-def dataset(folder: Path, train: list[dict], test: list[dict]) -> str:
-    folder.mkdir(exist_ok=True)
-    pd.DataFrame(train).to_csv(folder / "train.csv", index=False)
-    pd.DataFrame(test).to_csv(folder / "test.csv", index=False)
-    return str(folder)
 
 
 A, B = {"text": "one thing", "label": "a"}, {"text": "other thing", "label": "b"}
@@ -406,7 +398,7 @@ A, B = {"text": "one thing", "label": "a"}, {"text": "other thing", "label": "b"
 def test_train_refuses_at_the_door(tmp_path, local_ray, tiny_model, monkeypatch, train, test, flags, error, words):
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
     settings = {
-        "input_hf_dataset": dataset(tmp_path / "set", train, test),
+        "input_hf_dataset": write_dataset(tmp_path / "set", train, test),
         "device": "cpu",
         "model_for_training_finetune": tiny_model,
         "output_dir": str(tmp_path / "run"),

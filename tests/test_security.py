@@ -12,9 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from conftest import sentences, write_jsonl
+from conftest import sentences, write_dataset, write_jsonl
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
+from waiting import PATIENCE_S
 
 from raypipe import (
     AuditConfig,
@@ -75,11 +76,8 @@ def scoring(verb, model, folder):
 
 
 def training(model, folder):
-    for split in ("train", "test"):
-        path = folder / "set" / f"{split}.csv"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("text,label\n" + "".join(f'"{r["text"]}",{r["label"]}\n' for r in sentences(40)))
-    config = TrainConfig(input_hf_dataset=str(folder / "set"), model_for_training_finetune=model, device="cpu")
+    dataset = write_dataset(folder / "set", sentences(40), sentences(40))
+    config = TrainConfig(input_hf_dataset=dataset, model_for_training_finetune=model, device="cpu")
     return pipeline.train, dataclasses.replace(config, output_dir=str(folder / "out"))
 
 
@@ -135,7 +133,7 @@ def test_a_model_that_needs_its_own_code_is_refused_and_nobody_is_asked(tmp_path
         input="y\n" * 9,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 2 and "contains custom code" in done.stderr and "Traceback" not in done.stderr
     assert "[y/N]" not in done.stdout + done.stderr
@@ -206,8 +204,8 @@ def test_predictions_stay_in_their_folder(tmp_path, local_ray, classifier, s3):
     assert not outside.exists() and not (tmp_path / "out").exists()
 
 
-def test_what_a_browser_could_reach_of_a_local_ray_is_on_loopback(local_ray):
-    """The dashboard, with its job server; no client server at all. The other ports ask for the token of the session."""
+def test_a_browser_can_reach_nothing_of_a_local_ray(local_ray):
+    """No dashboard with its job server, no client server. The ports that are open ask for the token of the session."""
     import ray
 
     context = ray.get_runtime_context()
@@ -217,9 +215,7 @@ def test_what_a_browser_could_reach_of_a_local_ray_is_on_loopback(local_ray):
         for connection in process.net_connections("tcp")
         if connection.status == psutil.CONN_LISTEN
     ]
-    dashboard = int(ray._private.worker._global_node.webui_url.rsplit(":", 1)[-1])
-    assert {place.ip for place in listening if place.port == dashboard} == {"127.0.0.1"}
-    assert 10001 not in {place.port for place in listening}
+    assert listening and not {8265, 10001} & {place.port for place in listening}
     caller = "import ray, sys; ray.init(address=sys.argv[1], logging_level='ERROR'); print('inside')"
     own = {name: os.environ[name] for name in ("PATH", "HOME")} | {"RAY_AUTH_MODE": "token"}
     for more, is_inside in (({}, True), ({"RAY_AUTH_TOKEN": "0" * 32}, False)):
@@ -228,6 +224,6 @@ def test_what_a_browser_could_reach_of_a_local_ray_is_on_loopback(local_ray):
             env=own | more,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE_S,
         )
         assert ("inside" in called.stdout) == is_inside, called.stderr[-2000:]

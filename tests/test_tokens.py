@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE_S
 
 from raypipe import cli, tokens
 from raypipe.errors import ConfigError, DataError, RaypipeError, StageError
@@ -138,7 +139,7 @@ def test_a_secret_pickles_and_does_not_show() -> None:
 @pytest.mark.parametrize("words", [["--hf-acess-token", TOKEN], [f"--hf_acess_token={TOKEN}"]])
 def test_a_usage_error_of_the_command_line_exits_2_and_shows_no_token(words: list[str]) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "raypipe.cli", "prepare", *words], capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "raypipe.cli", "prepare", *words], capture_output=True, text=True, timeout=PATIENCE_S
     )
     assert done.returncode == 2
     assert done.stdout == ""

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
-Z95 = float(norm.ppf(0.975))
+Z95 = float(ndtri(0.975))
 ROUNDS = 1000  # bootstrap resamples
 CELLS = 4_000_000  # draws held at a time; bounds memory, never changes the result
 _GROUPED_FROM = 16  # rows a group from which drawing group counts is cheaper than drawing rows
@@ -98,6 +98,6 @@ def percentiles(value: float, resampled: np.ndarray) -> Estimate:
         return Estimate(float(value), np.nan, np.nan)
     resampled = resampled[~np.isnan(resampled)]
     below = ((resampled < value).sum() + 0.5 * (resampled == value).sum()) / len(resampled)
-    shift = 2 * norm.ppf(np.clip(below, 1 / (2 * len(resampled)), 1 - 1 / (2 * len(resampled))))
-    low, high = np.quantile(resampled, norm.cdf([shift - Z95, shift + Z95]))
+    shift = 2 * ndtri(np.clip(below, 1 / (2 * len(resampled)), 1 - 1 / (2 * len(resampled))))
+    low, high = np.quantile(resampled, ndtr([shift - Z95, shift + Z95]))
     return Estimate(float(value), float(low), float(high))

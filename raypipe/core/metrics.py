@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.stats import binomtest
 
 from raypipe.core.intervals import NOTHING, Estimate, percentiles, resampled_sums
 
@@ -81,6 +80,8 @@ def class_estimates(
 
 def mcnemar(first_correct: np.ndarray, second_correct: np.ndarray) -> float:
     """Two-sided p-value that two classifiers err alike on the same rows (exact; McNemar, Psychometrika 12, 1947)."""
+    from scipy.stats import binomtest  # half a second of a command that compares nothing
+
     only_first = int((first_correct & ~second_correct).sum())
     only_second = int((second_correct & ~first_correct).sum())
     discordant = only_first + only_second

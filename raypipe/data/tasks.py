@@ -44,7 +44,7 @@ class Work:
         The function returns ``parts`` dictionaries of arrays; the answer is as many references.
         """
         path = self.place(name, "npz")
-        task = ray.remote(num_returns=parts)(_once).options(name=f"{function.__module__}.{function.__name__}")
+        task = _task.options(num_returns=parts, name=f"{function.__module__}.{function.__name__}")
         return task.remote(path, parts, function, *args)
 
     def place(self, name: str, ending: str) -> str:
@@ -142,6 +142,9 @@ def _once(path: str, parts: int, function: Callable[..., Any], *args: Any) -> An
     with storage.writing(path) as file:
         np.savez(file, **{f"{part}.{name}": array for part, r in enumerate(results) for name, array in r.items()})
     return made
+
+
+_task = ray.remote(_once)  # made once: Ray sends each that is made to all workers
 
 
 def _read(path: str, parts: int) -> Any:

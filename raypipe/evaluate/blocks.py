@@ -1,12 +1,15 @@
 """Rows on their way to the actors: blocks in the object store that the driver knows by numbers alone."""
 
 import hashlib
+import itertools
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import ray
 
+from raypipe.runtime import started
 from raypipe.schema import ID, LABEL, TEXT
 
 
@@ -31,18 +34,16 @@ def sizes(rows: int, most: int) -> int:
 def keys(blocks: list[Block]) -> list[str]:
     """A hash over the rows of each block."""
     task = ray.remote(num_cpus=0.25)(_key)
-    return ray.get([task.remote(block.ref) for block in blocks])
+    return ray.get(started(partial(task.remote, block.ref) for block in blocks))
 
 
 def sample(blocks: list[Block], rows: int) -> list[str]:
     """About ``rows`` texts, each the same number of rows after the other."""
     every = max(1, sum(block.rows for block in blocks) // rows)
     task = ray.remote(num_cpus=0.25)(_every)
-    found, before = [], 0
-    for block in blocks:
-        found.append(task.remote(block.ref, -before % every, every))
-        before += block.rows
-    return [text for texts in ray.get(found) for text in texts]
+    befores = itertools.accumulate((block.rows for block in blocks), initial=0)
+    calls = (partial(task.remote, b.ref, -before % every, every) for b, before in zip(blocks, befores, strict=False))
+    return [text for texts in ray.get(started(calls)) for text in texts]
 
 
 def _key(table: pa.Table) -> str:

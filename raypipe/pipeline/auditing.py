@@ -13,6 +13,7 @@ from raypipe.config import AuditConfig
 from raypipe.core import intervals, label_quality
 from raypipe.errors import ConfigError
 from raypipe.pipeline.common import Clock, finished_output, hf_token, with_endings, write_json
+from raypipe.pipeline.kept import kept_work
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import ID, LABEL, TEST, TEXT, TRAIN, StageResult
 
@@ -41,7 +42,12 @@ def audit(config: AuditConfig) -> StageResult:
         rows = _read(config, token, out)
         if finished is not None and finished["data_fingerprint"] != rows.fingerprint:
             raise ConfigError("--resume with changed rows", "those of the finished audit", "--overwrite")
-        report = finished or _judge_and_write(config, rows, out, clock)
+        if finished is None:
+            with kept_work(out.folder, out.name, config.hash(), rows.fingerprint, config.resume):
+                finished_output(out.mark, config, [])
+                report = _judge_and_write(config, rows, out, clock)
+        else:
+            report = finished
     for notice in report["notices"]:
         say(f"notice: {notice}")
     console.audit_table(report)
@@ -65,7 +71,8 @@ class _Outputs:
     def __init__(self, output_filename: str) -> None:
         path = storage.absolute(output_filename)
         self.folder, stem = storage.parent(path), os.path.basename(path).removesuffix(".jsonl")
-        self.suspects, self.page, self.mark_name = f"{stem}_suspects.jsonl", f"{stem}_audit.html", f"{stem}_audit.json"
+        self.name, self.suspects = f"{stem}_audit", f"{stem}_suspects.jsonl"
+        self.page, self.mark_name = f"{self.name}.html", f"{self.name}.json"
         self.mark = storage.join(self.folder, self.mark_name)
 
     def paths(self) -> dict[str, str]:

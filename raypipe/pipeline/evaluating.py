@@ -158,6 +158,8 @@ def score_and_write(
         kept_work(out.folder, name, config.hash(), inputs, config.resume, strict=is_strict) as work,
         storage.staged(out.folder, out.metrics, [out.predictions, out.page]) as stage,
     ):
+        if is_strict:
+            finished_output(out.mark, config, [])
         scorer, precision = make_scorer(config, model, token, fingerprint, rows.blocks, True, work)
         pending = beside.start(rows, config.seed, config.top_k, with_baselines, earlier)
         predictions = os.path.join(stage, out.predictions)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from raypipe import provenance, storage
-from raypipe.pipeline.common import finished_output, write_json
+from raypipe.pipeline.common import write_json
 from raypipe.pipeline.job import PrepareJob, refuse_changed_input
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import StageResult
@@ -20,7 +20,7 @@ def explore(job: PrepareJob) -> StageResult:
     from raypipe.report import console
 
     config, out = job.config, job.out
-    finished = None if job.unfinished() else finished_output(out.mark, config, list(out.paths().values()))
+    finished = job.finished()
     with session(config):
         require_shared(job.source, out.folder, config.decontaminate)
         job.read_checksums()

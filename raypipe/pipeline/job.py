@@ -10,7 +10,7 @@ import numpy as np
 from raypipe import storage
 from raypipe.config import PrepareConfig
 from raypipe.errors import ConfigError, DataError
-from raypipe.pipeline.common import Clock
+from raypipe.pipeline.common import Clock, finished_output
 from raypipe.pipeline.kept import is_kept, kept_work, work_root
 from raypipe.runtime import say
 from raypipe.schema import BAD_JSON, NOT_UTF8, REASONS, UNUSABLE
@@ -72,11 +72,18 @@ class PrepareJob:
         python = ".".join(map(str, sys.version_info[:2]))
         layout = [config.block_rows, ingest.PIECE_BYTES, ray.__version__, np.__version__, python]
         with kept_work(out.folder, out.name, config.hash(), self.checksums, config.resume, layout) as place:
+            self.finished()
             return stages(Work(place))
 
-    def unfinished(self) -> bool:
-        """Whether --resume finds work of a killed run with this configuration, which it then goes on with."""
-        return self.config.resume and is_kept(self.out.folder, self.out.name, self.config.hash())
+    def finished(self) -> dict[str, Any] | None:
+        """The report that --resume may keep; none where there is work of a killed run to go on with.
+
+        Raises ConfigError where a complete output stands in the way.
+        """
+        config, out = self.config, self.out
+        if config.resume and is_kept(out.folder, out.name, config.hash()):
+            return None
+        return finished_output(out.mark, config, list(out.paths().values()))
 
     def vectorised(self, work: Any) -> tuple[Any, Any]:
         """The stages from ingest to decontamination: the table of all rows, and the vectors of those left."""

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from raypipe import __version__, storage
+from raypipe import __version__, locks, storage
 from raypipe.errors import ConfigError, RaypipeError
 
 _PLAN = "plan.json"  # in a folder of Ray Train or Tune: whose work it holds
@@ -30,8 +30,8 @@ def kept_work(
     plan = f"{config_hash}-{_short(inputs)}-"
     mine = plan + _short([layout, __version__])
     is_new = not storage.exists(folder)
-    with storage.locked(root):
-        found = [kept for kept in storage.names_in(root) if kept != storage.LOCK]
+    with locks.locked(root):
+        found = [kept for kept in storage.names_in(root) if kept != locks.LOCK]
         if resume and strict and found and not any(kept.startswith(plan) for kept in found):
             raise ConfigError(
                 f"--resume with another configuration, model or input than the unfinished {name} in {folder}",
@@ -45,11 +45,11 @@ def kept_work(
             yield storage.join(root, mine)
         except RaypipeError as error:
             if error.exit_code == 2 and mine not in found:
-                storage.retire(root)
+                locks.retire(root)
                 if is_new:
                     storage.remove_if_empty(folder)
             raise
-        storage.retire(root)
+        locks.retire(root)
 
 
 def is_kept(folder: str, name: str, config_hash: str) -> bool:
@@ -72,7 +72,7 @@ def open_unfinished(place: str, plan: dict[str, Any], resume: bool, output: str)
             )
         return True
     for name in storage.names_in(place):
-        if name != storage.LOCK:
+        if name != locks.LOCK:
             storage.remove(storage.join(place, name))
     storage.write_text(path, json.dumps(plan))
     return False

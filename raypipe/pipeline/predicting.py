@@ -69,10 +69,11 @@ def _to_files(
 ) -> tuple[str, dict[str, Any]]:
     """Score what is not finished yet; the summary completes the output. Returns status and counts."""
     assert places.folder is not None
-    earlier, fingerprint = places.finished(config), hub.fingerprint(model)
-    if earlier is not None and earlier["model_fingerprint"] != fingerprint:
-        raise ConfigError("--resume with another model", "that of the finished predictions", "--overwrite")
+    fingerprint = hub.fingerprint(model)
     with kept_work(places.folder, places.stem, config.hash(), fingerprint, config.resume) as work:
+        earlier = places.finished(config)
+        if earlier is not None and earlier["model_fingerprint"] != fingerprint:
+            raise ConfigError("--resume with another model", "that of the finished predictions", "--overwrite")
         finished = Finished(work, earlier)
         left = finished.left(folder, files, places)
         summary = {"precision": None, "notices": []} if earlier is None else earlier

@@ -7,7 +7,7 @@ from raypipe import hub, storage
 from raypipe.config import PrepareConfig, require
 from raypipe.forecast import compared
 from raypipe.pipeline import exploring, publishing
-from raypipe.pipeline.common import finished_output, hf_token, write_json
+from raypipe.pipeline.common import hf_token, write_json
 from raypipe.pipeline.job import PrepareJob, refuse_changed_input
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import DATASET_FILES, TEST, TRAIN, StageResult
@@ -25,7 +25,7 @@ def prepare(config: PrepareConfig) -> StageResult:
     if config.explore and not config.dry_run:
         return exploring.explore(job)
     out, outputs = job.out, job.out.paths()
-    finished = None if job.unfinished() else finished_output(out.mark, config, list(outputs.values()))
+    finished = job.finished()
     if config.dry_run:
         from raypipe.pipeline import dry_run
 

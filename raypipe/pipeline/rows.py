@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +16,7 @@ from raypipe.errors import DataError
 from raypipe.evaluate import blocks as blocks_of
 from raypipe.evaluate.blocks import Block
 from raypipe.pipeline import weights
+from raypipe.runtime import started
 from raypipe.schema import ID, LABEL, TEXT, WEIGHT
 from raypipe.splits import Splits
 
@@ -45,7 +47,7 @@ class Rows:
 
         names = list(columns or (ID, TEXT, LABEL))
         task = ray.remote(num_cpus=0.25)(lambda table: table.select(names).combine_chunks())
-        return pa.concat_tables(ray.get([task.remote(block.ref) for block in self.blocks]))
+        return pa.concat_tables(ray.get(started(partial(task.remote, block.ref) for block in self.blocks)))
 
     def ids_and_labels(self) -> tuple[list[str], list[str]]:
         """Of each row, in order."""
@@ -82,17 +84,13 @@ def of_files(
     from raypipe.data import ingest
 
     read = ingest.ingest(folder, files, text, label, block_rows, flags=COLUMN_FLAGS).to_arrow_refs()
-    digests = ray.get([ray.remote(num_cpus=0.25)(_digest).remote(block) for block in read])
+    task = ray.remote(num_cpus=0.25)(_digest)
+    digests = ray.get(started(partial(task.remote, block) for block in read))
     found: dict[str, dict[str, Any]] = {name: {"rows_in": 0, "rows": 0, "removed": {}} for name in files}
     for digest in digests:
         _count(found, files, digest)
     count = sum(entry["rows"] for entry in found.values())
-    size = blocks_of.sizes(count, block_rows)
-    blocks = [
-        made
-        for number, digest in enumerate(digests)
-        for made in _usable_blocks(read[number], digest, files, size, by_file)
-    ]
+    blocks = _usable_blocks(read, digests, files, blocks_of.sizes(count, block_rows), by_file)
     removed: dict[str, int] = {}
     for entry in found.values():
         for reason, rows in entry["removed"].items():
@@ -152,18 +150,24 @@ def _count(found: dict[str, dict[str, Any]], files: Sequence[str], digest: dict[
             entry["rows"] += rows
 
 
-def _usable_blocks(block: Any, digest: dict[str, Any], files: list[str], size: int, by_file: bool) -> list[Block]:
-    """The usable rows of a block as read, without the rest, in blocks of at most ``size`` rows and CHARACTERS."""
+def _usable_blocks(
+    read: list[Any], digests: list[dict[str, Any]], files: list[str], size: int, by_file: bool
+) -> list[Block]:
+    """The usable rows of blocks as read, without the rest, in blocks of at most ``size`` rows and CHARACTERS."""
     import ray
 
-    cuts = _cuts(digest["characters"], digest["files"] if by_file else np.zeros_like(digest["files"]), size)
-    spans = list(pairwise(cuts))
-    if not spans:
-        return []
-    task = ray.remote(num_cpus=0.25, num_returns=len(spans))(_usable)
-    made = task.remote(block, files, spans)
-    refs = [made] if len(spans) == 1 else made
-    return [Block(ref, b - a, int(digest["files"][a])) for ref, (a, b) in zip(refs, spans, strict=True)]
+    task = ray.remote(num_cpus=0.25)(_usable)
+    calls, found = [], []
+    for block, digest in zip(read, digests, strict=True):
+        cuts = _cuts(digest["characters"], digest["files"] if by_file else np.zeros_like(digest["files"]), size)
+        if spans := list(pairwise(cuts)):
+            calls.append(partial(task.options(num_returns=len(spans)).remote, block, files, spans))
+            found.append((spans, digest["files"]))
+    return [
+        Block(ref, b - a, int(file[a]))
+        for made, (spans, file) in zip(started(calls), found, strict=True)
+        for ref, (a, b) in zip(made if len(spans) > 1 else [made], spans, strict=True)
+    ]
 
 
 def _cuts(characters: np.ndarray, files: np.ndarray, size: int) -> list[int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from raypipe import __version__, hub, provenance, splits, storage
+from raypipe import __version__, hub, locks, provenance, splits, storage
 from raypipe.config import SweepConfig
 from raypipe.errors import ConfigError, StageError
 from raypipe.hub import Source
@@ -27,7 +27,7 @@ def sweep(config: SweepConfig) -> StageResult:
     """
     config.validate()
     run = _Sweep(config, hf_token(config), wandb_key(config))
-    finished = finished_output(run.mark, config, [storage.join(run.folder, name) for name in FILES.values()])
+    finished = run.finished()
     if finished is not None:
         return run.again(finished)
     if config.dry_run:
@@ -47,6 +47,10 @@ class _Sweep:
         self.mark = storage.join(self.folder, "sweep.json")
         self.experiment = storage.join(self.folder, ".ray")  # from which --resume goes on
 
+    def finished(self) -> dict[str, Any] | None:
+        """What --resume may keep of an earlier sweep. Raises ConfigError where one stands in the way."""
+        return finished_output(self.mark, self.config, [storage.join(self.folder, name) for name in FILES.values()])
+
     def again(self, finished: dict[str, Any]) -> StageResult:
         """A finished sweep kept by --resume. Raises ConfigError for other data or base models."""
         plan = self._plan(bases_of(self.config, self.token), self._data())
@@ -64,7 +68,8 @@ class _Sweep:
         data = self._data()
         splits.check_trainable(data)
         recipes = {name: fitting.recipe_of(self.config, base, self.token)[0] for name, base in bases.items()}
-        with storage.locked(self.experiment):
+        with locks.locked(self.experiment):
+            self.finished()
             return self._result(self._tried(workers, bases, recipes, data, self._plan(bases, data)), "done")
 
     def _data(self) -> splits.Splits:

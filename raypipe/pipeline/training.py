@@ -5,7 +5,7 @@ import dataclasses
 import os
 from typing import Any
 
-from raypipe import __version__, hub, provenance, splits, storage
+from raypipe import __version__, hub, locks, provenance, splits, storage
 from raypipe.config import EvaluateConfig, TrainConfig
 from raypipe.errors import ConfigError, RaypipeError
 from raypipe.hub import Source
@@ -29,8 +29,7 @@ def train(config: TrainConfig) -> StageResult:
     folder = _folder(config)
     hub.check_target(config.hf_model_name, "model", token, folder, config.overwrite or config.resume)
     run = _Run(config, folder, token, key)
-    finished = None if run.was_killed else finished_output(run.mark, config, [storage.join(folder, "model")])
-    run.check_places()
+    finished = run.finished()
     if finished is not None:
         return run.again(finished)
     if config.dry_run:
@@ -38,8 +37,8 @@ def train(config: TrainConfig) -> StageResult:
 
         return dry_run.answer("train", dry_run.estimate_train(config), config, run.clock.total())
     run.look_at_local()
-    with session(config), contextlib.ExitStack() as locks:
-        return run.go(locks)
+    with session(config), contextlib.ExitStack() as held:
+        return run.go(held)
 
 
 def look_at_names(config: TrainConfig) -> None:
@@ -70,7 +69,14 @@ class _Run:
         self.base: tuple[Source, Any, int] | None = None
         self.predictions = evaluating.Outputs(config.output_classify_file or storage.join(folder, "predictions.jsonl"))
 
-    def check_places(self) -> None:
+    def finished(self) -> dict[str, Any] | None:
+        """What --resume may keep of an earlier run. Raises ConfigError where an output or its place is another's."""
+        model = storage.join(self.folder, "model")
+        found = None if self.was_killed else finished_output(self.mark, self.config, [model])
+        self._check_places()
+        return found
+
+    def _check_places(self) -> None:
         """Refuse places beside the run's folder that cannot be written to, or hold another's. Raises ConfigError."""
         config, mark = self.config, self.predictions.mark
         storage.check_place(self.predictions.folder)
@@ -121,11 +127,11 @@ class _Run:
         splits.check_trainable(data)
         return data
 
-    def go(self, locks: contextlib.ExitStack) -> StageResult:
+    def go(self, held: contextlib.ExitStack) -> StageResult:
         """Train and evaluate; a second training into the same folder is locked out by then."""
         from raypipe.report import console
 
-        fitted = self._fitted(locks)
+        fitted = self._fitted(held)
         outputs = self.outputs()
         model = Source(outputs["model"])
         test = evaluating.of_splits(fitted.data, self.config.eval_batch_size)
@@ -135,12 +141,12 @@ class _Run:
         run = train_record.record(fitted, self.config, metrics, outputs, self.clock.seconds)
         self._write(run, metrics, fitted.outcome, model)
         console.forecast_table(run["forecasts"])
-        storage.retire(self.checkpoints)
+        locks.retire(self.checkpoints)
         if self.config.hf_model_name is not None:
             outputs["published"] = self._push(model.name, self.config.hf_model_name)
         return StageResult("train", self.config.hash(), "done", outputs, fitted.rows, run["scores"], self.clock.total())
 
-    def _fitted(self, locks: contextlib.ExitStack) -> train_record.Fitted:
+    def _fitted(self, held: contextlib.ExitStack) -> train_record.Fitted:
         """All that can be refused before work, then the training."""
         from raypipe.train import modeling
         from raypipe.train.finetune import choose_workers
@@ -156,7 +162,8 @@ class _Run:
         data = self.data or self._load()
         say(f"{base} ({size / 1e6:.0f} M parameters): {recipe.epochs:g} epochs at {recipe.learning_rate:g}")
         self.is_new = not storage.exists(self.folder)
-        locks.enter_context(storage.locked(self.checkpoints))
+        held.enter_context(locks.locked(self.checkpoints))
+        self.finished()
         self._open_checkpoints(described.fingerprint, data)
         outcome, made = self._fit(workers, base, recipe, data)
         modeling.local_name.cache_clear()  # of an older model at the same address

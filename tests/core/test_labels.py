@@ -27,7 +27,16 @@ def test_one_fold(same: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "different",
-    [["-1", "1", "0"], ["1.0", "10"], ["C", "C++", "C#"], ["<5", ">5"], ["?", "!"], ["1-2", "12"], ["a", "ä"]],
+    [
+        ["-1", "1", "0"],
+        ["1.0", "10"],
+        ["C", "C++", "C#"],
+        ["<5", ">5"],
+        ["?", "!"],
+        ["1-2", "12"],
+        ["a", "ä"],
+        ["AT", "AT&T", "AT%", "AT@"],
+    ],
 )
 def test_other_folds(different: list[str]) -> None:
     assert len(set(map(labels.fold, different))) == len(different)

@@ -83,6 +83,7 @@ def test_both_halves_of_the_key_depend_on_the_text() -> None:
         ("กิน", (2, 2)),  # a vowel sign is a mark, not a letter
         ("๑๒", (0, 0)),  # Thai digits
         ("ひらカタ", (4, 4)),
+        ("ｶﾀｶﾅ", (4, 4)),  # half width
         ("ລາວ", (3, 3)),
         ("\U00020000", (1, 1)),
     ],

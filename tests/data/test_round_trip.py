@@ -9,6 +9,7 @@ import sys
 import pytest
 from conftest import write_jsonl
 from hub_server import HubServer
+from waiting import PATIENCE_S
 
 TOKEN = "hf_tokenOFtheROUNDtrip"
 TEXTS = [
@@ -70,7 +71,7 @@ def read(name, scratch, **environment):
     environment |= {"HF_HOME": str(scratch / "hf"), "HF_HUB_DISABLE_XET": "1", "PATH": os.environ["PATH"]}
     token = TOKEN if "HF_ENDPOINT" in environment else ""
     command = [sys.executable, "-c", READ, name, token, str(scratch / "rows.json")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((scratch / "rows.json").read_text())
 

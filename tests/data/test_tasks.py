@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -12,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import sentences, write_jsonl
+from waiting import PATIENCE_S, wait_until
 
-from raypipe import ConfigError, DataError, pipeline, storage
+from raypipe import ConfigError, DataError, locks, pipeline
 from raypipe.config import PrepareConfig
 from raypipe.data import tasks
 
@@ -90,7 +90,7 @@ def test_a_killed_overwrite_goes_on_with_resume(prepare_rows, tmp_path, monkeypa
 
 def test_two_runs_on_one_output_and_a_refusal_beside_another_output(prepare_rows, tmp_path):
     target = tmp_path / "fixed" / "set.jsonl"
-    with storage.locked(str(tmp_path / "fixed" / ".set.work")), pytest.raises(ConfigError, match="another run"):
+    with locks.locked(str(tmp_path / "fixed" / ".set.work")), pytest.raises(ConfigError, match="another run"):
         prepare_rows(sentences(80), output_filename=str(target))
     prepare_rows(None, output_filename=str(target))
     with pytest.raises(DataError, match="cannot be used"):
@@ -137,10 +137,10 @@ def test_same_bytes_for_any_order_of_tasks_and_any_blocks(prepare_rows, monkeypa
         assert contents(out["folder"]) == wanted
 
 
-def test_killed_three_times_and_resumed_it_ends_in_the_same_bytes(tmp_path):
+def test_killed_three_times_and_resumed_on_one_cpu_it_ends_in_the_same_bytes(tmp_path):
     write_jsonl(tmp_path / "in" / "raw.jsonl", sentences(300))
     flags = ["-i", str(tmp_path / "in"), "-f", "raw.jsonl", "--similarity-threshold", "0.7", "--block-rows", "20"]
-    command = [sys.executable, "-m", "raypipe.cli", "prepare", *flags, "--num-cpus", "2"]
+    command = [sys.executable, "-m", "raypipe.cli", "prepare", *flags]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
 
     def start(folder: str, *more: str) -> subprocess.Popen:
@@ -148,24 +148,25 @@ def test_killed_three_times_and_resumed_it_ends_in_the_same_bytes(tmp_path):
         return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def result(run: subprocess.Popen) -> dict:
-        out, err = run.communicate(timeout=300)
+        out, err = run.communicate(timeout=PATIENCE_S)
         assert run.returncode == 0, err
         return json.loads(out)
 
-    result(start("whole"))
+    def kill_at(moment: int) -> None:
+        run = start("killed", "--resume", "--num-cpus", "2")
+        wait_until(lambda: len(finished_tasks(killed)) >= moment, lambda: run.poll() is None, every_s=0.005)
+        run.kill()
+        run.communicate()
+
+    result(start("whole", "--num-cpus", "2"))
     killed = tmp_path / "killed"
     moments = [random.Random(4).randint(*span) for span in ((3, 25), (40, 110), (120, 150))]  # of 166 tasks
     for moment in moments:
-        run = start("killed", "--resume")
-        while len(finished_tasks(killed)) < moment:
-            assert run.poll() is None, run.communicate()[1]
-            time.sleep(0.005)
-        run.send_signal(signal.SIGKILL)
-        run.communicate()
+        kill_at(moment)
         assert not (killed / "set_report.json").exists()
         time.sleep(1.0)  # the workers end with their driver
     done = finished_tasks(killed)
-    result(start("killed", "--resume"))
+    result(start("killed", "--resume", "--num-cpus", "1"))
     report = json.loads((killed / "set_report.json").read_text())
     counts = report["tasks"].values()
     assert sum(c["reused"] for c in counts) == len(done) >= moments[-1]

@@ -12,6 +12,7 @@ from conftest import sentences
 from hub_server import HubServer
 from huggingface_hub import CommitOperationAdd, HfApi
 from sklearn.feature_extraction.text import TfidfVectorizer
+from waiting import PATIENCE_S
 
 from raypipe.errors import ConfigError
 from raypipe.evaluate import baseline, earlier
@@ -156,6 +157,6 @@ print(json.dumps(found))
             api.create_commit(name, operations, commit_message="rows", repo_type="dataset")
         environment = os.environ | {"HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path)}
         command = [sys.executable, "-c", script]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == [0.7, None]

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,9 @@ import psutil
 import pytest
 import torch
 from conftest import plain_scores, read_jsonl, sentences, write_jsonl
+from machines import titled
 from transformers import AutoTokenizer
+from waiting import wait_until
 
 from raypipe import ConfigError, EvaluateConfig, PredictConfig, pipeline
 from raypipe.evaluate import actors, precision
@@ -73,16 +74,13 @@ def judge(output, rows):
 
 def killed_actor(parts: Path, done: list) -> None:
     """Kill an actor once some blocks are scored."""
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline:
-        if len(list(parts.glob("*/fp32/*.arrow"))) >= 2:
-            for process in psutil.process_iter(["name", "cmdline"]):
-                title = " ".join(process.info["cmdline"] or [])
-                if "MapWorker(MapBatches(Predictor))" in title:
-                    process.kill()
-                    done.append(len(list(parts.glob("*/fp32/*.arrow"))))
-                    return
-        time.sleep(0.02)
+
+    def scored():
+        return len(list(parts.glob("*/fp32/*.arrow")))
+
+    wait_until(lambda: scored() >= 2, every_s=0.02)
+    wait_until(lambda: titled("MapWorker(MapBatches(Predictor))", psutil.Process()), every_s=0.02)[0].kill()
+    done.append(scored())
 
 
 @pytest.mark.parametrize(("pool", "tokens", "block_rows"), [(1, 4_096, 16_384), (1, 256, 301), (2, 700, 40)])
@@ -189,10 +187,10 @@ def test_predict_into_a_folder_goes_on_after_the_driver_was_killed(rows, tmp_pat
     command = [sys.executable, "-m", "raypipe.cli", "predict", *words]
     first, parts = tmp_path / "out/a/one.jsonl", tmp_path / "out/.predict.work"
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as doomed:
-        deadline = time.monotonic() + 300
-        while not (first.exists() and len(list(parts.glob("*/fp32/*.arrow"))) >= 8) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        doomed.kill()
+        try:
+            wait_until(lambda: first.exists() and len(list(parts.glob("*/fp32/*.arrow"))) >= 8, every_s=0.02)
+        finally:
+            doomed.kill()
     assert first.exists() and not (tmp_path / "out/two.jsonl").exists()
     before = first.stat().st_mtime_ns
     config = PredictConfig(

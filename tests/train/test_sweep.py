@@ -5,14 +5,13 @@ import dataclasses
 import json
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 
-import pandas as pd
 import psutil
 import pytest
-from conftest import sentences
+from conftest import sentences, write_dataset
+from waiting import PATIENCE_S, wait_until
 
 from raypipe import SweepConfig, pipeline
 from raypipe.pipeline.sweeping import choices_of
@@ -22,11 +21,8 @@ from raypipe.train.finetune import Workers
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sweep-set")
     rows = sentences(400)
-    for split, part in (("train", rows[:-40]), ("test", rows[-40:])):
-        pd.DataFrame(part).to_csv(folder / f"{split}.csv", index=False)
-    return str(folder)
+    return write_dataset(tmp_path_factory.mktemp("sweep-set"), rows[:-40], rows[-40:])
 
 
 def config_of(dataset, model, folder, **flags):
@@ -41,12 +37,12 @@ def leftovers():
     Not Ray Train's cleaners: with two clusters on a machine they may ask the other one, and wait.
     """
     import ray
-    from ray.util.state import list_actors, list_placement_groups
+    from ray._private.state import actors  # the public one asks the dashboard
+    from ray.util import placement_group_table
 
-    here = {"address": ray.get_runtime_context().gcs_address, "limit": 1000}
-    groups = [group for group in list_placement_groups(**here) if group.state != "REMOVED"]
-    actors = [actor for actor in list_actors(**here) if actor.state != "DEAD"]
-    names = sorted(actor.class_name for actor in actors if actor.class_name != "PlacementGroupCleaner")
+    groups = [group for group in placement_group_table().values() if group["state"] != "REMOVED"]
+    names = sorted(actor["ActorClassName"] for actor in actors().values() if actor["State"] != "DEAD")
+    names = [name for name in names if name != "PlacementGroupCleaner"]
     return len(groups), names, ray.available_resources().get("CPU", 0)
 
 
@@ -70,10 +66,7 @@ def test_the_best_rate_is_found_and_feeds_train(tmp_path, local_ray, still_model
         assert trial["best"]["macro_f1_low"] <= trial["best"]["macro_f1"] <= trial["best"]["macro_f1_high"]
     table = tomllib.loads(Path(result.outputs["best"]).read_text())["train"]
     assert (table["learning_rate"], table["epochs"]) == (2e-3, 2.0) and "learning_rates" not in table
-    deadline = time.monotonic() + 60
-    while leftovers() != before and time.monotonic() < deadline:
-        time.sleep(1)
-    assert leftovers() == before
+    wait_until(lambda: leftovers() == before)
     again = pipeline.sweep(dataclasses.replace(config, resume=True))
     assert again.status == "skipped" and again.metrics == result.metrics
 
@@ -87,10 +80,11 @@ def test_a_killed_sweep_runs_no_ended_trial_again(tmp_path, still_model, dataset
     command = [sys.executable, "-m", "raypipe.cli", "sweep", *(word for pair in flags.items() for word in pair)]
     command += ["--learning-rates", *rates]
     first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
-    saved, deadline = False, time.monotonic() + 300
-    while not saved and first.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.2)  # until Tune's saved state knows that a trial has ended
-        saved = any("TERMINATED" in path.read_text() for path in folder.glob(".ray/tune/experiment_state-*.json"))
+
+    def an_end_is_known():
+        return any("TERMINATED" in path.read_text() for path in folder.glob(".ray/tune/experiment_state-*.json"))
+
+    wait_until(an_end_is_known, going_on=lambda: first.poll() is None)
     ended = {path: path.stat().st_mtime_ns for path in folder.glob(".ray/tune/*/result.json") if _ended(path)}
     children = psutil.Process(first.pid).children(recursive=True)
     for process in [psutil.Process(first.pid), *children]:
@@ -98,7 +92,7 @@ def test_a_killed_sweep_runs_no_ended_trial_again(tmp_path, still_model, dataset
             process.kill()
     first.wait(30)
     assert ended and not (folder / "sweep.json").exists()
-    done = subprocess.run([*command, "--resume"], capture_output=True, text=True, timeout=400)
+    done = subprocess.run([*command, "--resume"], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr[-3000:]
     counts = json.loads(done.stdout.splitlines()[-1])["counts"]
     assert (counts["trials"], counts["finished"]) == (2, 2)

@@ -11,26 +11,19 @@ import threading
 import time
 from pathlib import Path
 
-import pandas as pd
 import psutil
-import pyarrow as pa
 import pytest
-from conftest import read_jsonl, sentences
+from alone import alone
+from conftest import read_jsonl, sentences, write_dataset
+from machines import titled
+from waiting import PATIENCE_S, wait_until
 from wandb_log import read_records
 
-from raypipe import ConfigError, TrainConfig, pipeline, splits
-from raypipe.hub import Source
-from raypipe.tokens import Secret
-from raypipe.train import finetune, loop, modeling
-from raypipe.train.job import TrainJob
-from raypipe.train.recipe import Recipe
+from raypipe import ConfigError, TrainConfig, pipeline
 
 
 def dataset(folder, rows, held_out=50):
-    folder.mkdir()
-    for split, part in (("train", rows[:-held_out]), ("test", rows[-held_out:])):
-        pd.DataFrame(part).to_csv(folder / f"{split}.csv", index=False)
-    return str(folder)
+    return write_dataset(folder, rows[:-held_out], rows[-held_out:])
 
 
 def logged(folder):
@@ -43,24 +36,6 @@ def logged(folder):
             if "loss" in items:
                 found[record.history.step.num] = items["loss"], items["grad_norm"]
     return found
-
-
-def alone(config, folder, threads=1):
-    """The same training by one worker without Ray, and without checkpoints."""
-    data = splits.load(config.input_hf_dataset, "text", "label", None)
-    source = Source(config.model_for_training_finetune)
-    tokenizer = modeling.load_tokenizer(source, None)
-    tables = []
-    for frame in finetune.hold_out(data.train, data.labels, config):
-        labels = pa.array([data.labels.index(label) for label in frame["label"]])
-        tables.append(modeling.encode_table(tokenizer, frame["text"].to_list(), 512, "head", label=labels))
-    balanced = config.class_weights == "balanced"
-    job = TrainJob(
-        source, data.labels, Recipe(config.learning_rate, config.epochs, 16), config.seed, True, "fp32", threads, None,
-        None, Secret(None), Secret(None), "alone", {}, 4096, "head", balanced, 9.0, "auto", 1,
-    )  # fmt: skip
-    (folder / "out").mkdir(parents=True)
-    return loop.fine_tune(job, *tables, str(folder / "out"), str(folder / "scratch"))
 
 
 def test_two_workers_one_of_them_killed_learn_what_one_learns(tmp_path, local_ray, still_model):
@@ -122,19 +97,15 @@ def steps_saved(folder):
 
 
 def wait_until_saved(folder, step):
-    deadline = time.monotonic() + 240
-    while max(steps_saved(folder), default=0) < step:
-        assert time.monotonic() < deadline, "no checkpoint"
-        time.sleep(0.02)
+    wait_until(lambda: max(steps_saved(folder), default=0) >= step, every_s=0.02)
 
 
 def kill_worker(folder, step, killed, most=9):
     """SIGKILL training workers once a checkpoint of this step or a later one is saved."""
     wait_until_saved(folder, step)
-    for process in psutil.Process().children(recursive=True):
-        if len(killed) < most and "TrainWorker" in " ".join(process.cmdline()):
-            killed.append(process.pid)
-            process.kill()
+    for process in titled("TrainWorker", psutil.Process())[:most]:
+        killed.append(process.pid)
+        process.kill()
 
 
 def test_sigkill_of_driver_and_worker_leaves_the_weights_of_the_undisturbed_run(tmp_path, local_ray, tiny_model):
@@ -193,7 +164,7 @@ def test_one_cpu_serves_data_training_and_evaluation_in_turn(tmp_path, tiny_mode
         env=os.environ | {"PYTHONPATH": ":".join(sys.path)},
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     answer = json.loads(done.stdout.splitlines()[-1])
