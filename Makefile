@@ -33,9 +33,10 @@ lint: $(STAMP)
 check: lint
 	$(BIN)/python .ci/audit.py
 
-# Two files at a time: much of the time goes into waiting for processes to start. One session of Ray for each.
+# Two files at a time: much of the time goes into waiting for processes to start, which start sooner from compiled
+# files. One session of Ray for each.
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # At a size of minutes; LONG=1 for full size, on a machine that does nothing else. Then the page of the results.
 bench: $(STAMP)

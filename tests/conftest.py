@@ -24,6 +24,8 @@ os.environ["RAYPIPE_CACHE"] = _CACHE.name
 for name in ("HF_TOKEN", "WANDB_API_KEY", "RAY_ADDRESS"):
     os.environ.pop(name, None)
 
+LONGEST = ("test_machines.py", "test_workers.py", "test_sweep.py", "test_full.py", "test_leaks.py", "test_tasks.py")
+
 TOPICS = {
     "billing": "invoice refund charge card payment fee balance statement overdraft receipt",
     "travel": "flight hotel luggage passport boarding gate train ticket visa delay",
@@ -85,6 +87,11 @@ def write_dataset(folder: Path, train: Any, test: Any) -> str:
 
 def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(path).read_bytes().decode().split("\n") if line]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first, so that at the end no process waits long for another one."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(scope="session")

@@ -137,11 +137,14 @@ def test_same_bytes_for_any_order_of_tasks_and_any_blocks(prepare_rows, monkeypa
         assert contents(out["folder"]) == wanted
 
 
-def test_killed_three_times_and_resumed_on_one_cpu_it_ends_in_the_same_bytes(tmp_path):
+def test_killed_three_times_and_resumed_on_one_cpu_it_ends_in_the_same_bytes(tmp_path, local_ray):
+    """On a Ray that lives on, and at last on one of its own."""
+    import ray
+
     write_jsonl(tmp_path / "in" / "raw.jsonl", sentences(300))
     flags = ["-i", str(tmp_path / "in"), "-f", "raw.jsonl", "--similarity-threshold", "0.7", "--block-rows", "20"]
     command = [sys.executable, "-m", "raypipe.cli", "prepare", *flags]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "RAY_ADDRESS": ray.get_runtime_context().gcs_address}
 
     def start(folder: str, *more: str) -> subprocess.Popen:
         words = [*command, "-o", str(tmp_path / folder / "set.jsonl"), *more]
@@ -153,12 +156,12 @@ def test_killed_three_times_and_resumed_on_one_cpu_it_ends_in_the_same_bytes(tmp
         return json.loads(out)
 
     def kill_at(moment: int) -> None:
-        run = start("killed", "--resume", "--num-cpus", "2")
+        run = start("killed", "--resume")
         wait_until(lambda: len(finished_tasks(killed)) >= moment, lambda: run.poll() is None, every_s=0.005)
         run.kill()
         run.communicate()
 
-    result(start("whole", "--num-cpus", "2"))
+    result(start("whole"))
     killed = tmp_path / "killed"
     moments = [random.Random(4).randint(*span) for span in ((3, 25), (40, 110), (120, 150))]  # of 166 tasks
     for moment in moments:
@@ -166,7 +169,7 @@ def test_killed_three_times_and_resumed_on_one_cpu_it_ends_in_the_same_bytes(tmp
         assert not (killed / "set_report.json").exists()
         time.sleep(1.0)  # the workers end with their driver
     done = finished_tasks(killed)
-    result(start("killed", "--resume", "--num-cpus", "1"))
+    result(start("killed", "--resume", "--address", "local", "--num-cpus", "1"))
     report = json.loads((killed / "set_report.json").read_text())
     counts = report["tasks"].values()
     assert sum(c["reused"] for c in counts) == len(done) >= moments[-1]

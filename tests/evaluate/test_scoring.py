@@ -1,6 +1,7 @@
 """Scores against a plain loop: whatever the actors, blocks and passes, after kills, and in a reduced precision."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import ray
 import torch
 from conftest import plain_scores, read_jsonl, sentences, write_jsonl
 from machines import titled
@@ -186,7 +188,8 @@ def test_predict_into_a_folder_goes_on_after_the_driver_was_killed(rows, tmp_pat
     words += ["--eval-batch-size", "20", "--precision", "fp32", "--device", "cpu"]
     command = [sys.executable, "-m", "raypipe.cli", "predict", *words]
     first, parts = tmp_path / "out/a/one.jsonl", tmp_path / "out/.predict.work"
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as doomed:
+    shared = os.environ | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+    with subprocess.Popen(command, env=shared, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as doomed:
         try:
             wait_until(lambda: first.exists() and len(list(parts.glob("*/fp32/*.arrow"))) >= 8, every_s=0.02)
         finally:
