@@ -44,7 +44,7 @@ def audit(config: AuditConfig) -> StageResult:
             raise ConfigError("--resume with changed rows", "those of the finished audit", "--overwrite")
         if finished is None:
             with kept_work(out.folder, out.name, config.hash(), rows.fingerprint, config.resume):
-                finished_output(out.mark, config, [])
+                finished_output(out.mark, config, [])  # asked again: while this run waited, another one may have ended
                 report = _judge_and_write(config, rows, out, clock)
         else:
             report = finished

@@ -159,7 +159,7 @@ def score_and_write(
         storage.staged(out.folder, out.metrics, [out.predictions, out.page]) as stage,
     ):
         if is_strict:
-            finished_output(out.mark, config, [])
+            finished_output(out.mark, config, [])  # asked again: while this run waited, another one may have ended
         scorer, precision = make_scorer(config, model, token, fingerprint, rows.blocks, True, work)
         pending = beside.start(rows, config.seed, config.top_k, with_baselines, earlier)
         predictions = os.path.join(stage, out.predictions)

@@ -72,7 +72,7 @@ class PrepareJob:
         python = ".".join(map(str, sys.version_info[:2]))
         layout = [config.block_rows, ingest.PIECE_BYTES, ray.__version__, np.__version__, python]
         with kept_work(out.folder, out.name, config.hash(), self.checksums, config.resume, layout) as place:
-            self.finished()
+            self.finished()  # asked again: while this run waited, another one may have ended
             return stages(Work(place))
 
     def finished(self) -> dict[str, Any] | None:

@@ -69,7 +69,7 @@ class _Sweep:
         splits.check_trainable(data)
         recipes = {name: fitting.recipe_of(self.config, base, self.token)[0] for name, base in bases.items()}
         with locks.locked(self.experiment):
-            self.finished()
+            self.finished()  # asked again: while this run waited, another one may have ended
             return self._result(self._tried(workers, bases, recipes, data, self._plan(bases, data)), "done")
 
     def _data(self) -> splits.Splits:

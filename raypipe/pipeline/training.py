@@ -163,7 +163,7 @@ class _Run:
         say(f"{base} ({size / 1e6:.0f} M parameters): {recipe.epochs:g} epochs at {recipe.learning_rate:g}")
         self.is_new = not storage.exists(self.folder)
         held.enter_context(locks.locked(self.checkpoints))
-        self.finished()
+        self.finished()  # asked again: while this run waited, another one may have ended
         self._open_checkpoints(described.fingerprint, data)
         outcome, made = self._fit(workers, base, recipe, data)
         modeling.local_name.cache_clear()  # of an older model at the same address
