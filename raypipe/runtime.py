@@ -105,8 +105,8 @@ def of_each_machine(resource: str) -> list[float]:
     return [node["Resources"].get(resource, 0) for node in ray.nodes() if node["Alive"]]
 
 
-def started(calls: Iterable[Callable[[], Any]]) -> list[Any]:
-    """The references that ``calls`` to ``remote`` give, no more tasks of them under way than there are CPUs.
+def a_few_at_a_time(calls: Iterable[Callable[[], Any]]) -> list[Any]:
+    """The references that ``calls`` to ``remote`` give, in order; no more tasks are under way than there are CPUs.
 
     For tasks that ask for a part of a CPU, to fit beside others: Ray starts a process for each that fits, and to start
     one takes longer than such a task.
@@ -119,8 +119,9 @@ def started(calls: Iterable[Callable[[], Any]]) -> list[Any]:
     for call in calls:
         if len(running) == most:
             _, running = ray.wait(running, fetch_local=False)
-        answers.append(call())
-        running.append(answers[-1][0] if isinstance(answers[-1], list) else answers[-1])
+        answer = call()
+        answers.append(answer)
+        running.append(answer[0] if isinstance(answer, list) else answer)  # a task may return several parts
     return answers
 
 

@@ -13,9 +13,7 @@ import pytest
 
 os.environ |= {"HF_HUB_DISABLE_XET": "1", "WANDB_MODE": "offline", "TOKENIZERS_PARALLELISM": "false"}
 os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "RAY_TRAIN_ENABLE_PRINT_PATCH": "0", "RAY_USAGE_STATS_ENABLED": "0"}
-# Of several Rays at a time, what only watches would take a third of two CPUs; and workers are no less than it.
-os.environ |= {"REPORTER_UPDATE_INTERVAL_MS": "30000", "METRICS_RECORD_INTERVAL_S": "30"}
-os.environ |= {"LOG_NAME_UPDATE_INTERVAL_S": "2", "RAY_worker_niceness": "0"}
+os.environ |= {"RAY_worker_niceness": "0"}  # workers do not wait for what only watches, of several Rays at a time
 # The object store of the fixture ``s3``: in the environment before any Ray starts, so that workers find it as well.
 with socket.socket() as _free:
     _free.bind(("127.0.0.1", 0))
@@ -27,7 +25,8 @@ os.environ["RAYPIPE_CACHE"] = _CACHE.name
 for name in ("HF_TOKEN", "WANDB_API_KEY", "RAY_ADDRESS"):
     os.environ.pop(name, None)
 
-LONGEST = ("test_machines.py", "test_workers.py", "test_sweep.py", "test_full.py", "test_leaks.py", "test_tasks.py")
+LONGEST = {"test_machines.py", "test_workers.py", "test_sweep.py", "test_full.py", "test_leaks.py", "test_tasks.py"}
+LONGEST |= {"test_road.py", "test_gloo.py"}
 
 TOPICS = {
     "billing": "invoice refund charge card payment fee balance statement overdraft receipt",

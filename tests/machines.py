@@ -68,7 +68,7 @@ class Machines:
     def running(self, title: str) -> str | None:
         """The address of a worker machine where a process with these words in its title is at work."""
         for ip, node in self._nodes.items():
-            if ip != HEAD_IP and node.poll() is None and titled(title, psutil.Process(self._nodes[ip].pid)):
+            if ip != HEAD_IP and node.poll() is None and titled(title, psutil.Process(node.pid)):
                 return ip
         return None
 

@@ -119,7 +119,7 @@ def found(pattern):
     from moto.s3.models import s3_backends
 
     bucket, _, name = pattern.removeprefix("s3://").partition("/")
-    (store,) = (found for kinds in s3_backends.values() for found in kinds.values() if bucket in found.buckets)
+    (store,) = (one for kinds in s3_backends.values() for one in kinds.values() if bucket in one.buckets)
     return len(fnmatch.filter(list(store.buckets[bucket].keys), name))
 
 

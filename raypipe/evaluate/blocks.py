@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import ray
 
-from raypipe.runtime import started
+from raypipe.runtime import a_few_at_a_time
 from raypipe.schema import ID, LABEL, TEXT
 
 
@@ -34,7 +34,7 @@ def sizes(rows: int, most: int) -> int:
 def keys(blocks: list[Block]) -> list[str]:
     """A hash over the rows of each block."""
     task = ray.remote(num_cpus=0.25)(_key)
-    return ray.get(started(partial(task.remote, block.ref) for block in blocks))
+    return ray.get(a_few_at_a_time(partial(task.remote, block.ref) for block in blocks))
 
 
 def sample(blocks: list[Block], rows: int) -> list[str]:
@@ -43,7 +43,7 @@ def sample(blocks: list[Block], rows: int) -> list[str]:
     task = ray.remote(num_cpus=0.25)(_every)
     befores = itertools.accumulate((block.rows for block in blocks), initial=0)
     calls = (partial(task.remote, b.ref, -before % every, every) for b, before in zip(blocks, befores, strict=False))
-    return [text for texts in ray.get(started(calls)) for text in texts]
+    return [text for texts in ray.get(a_few_at_a_time(calls)) for text in texts]
 
 
 def _key(table: pa.Table) -> str:

@@ -42,12 +42,7 @@ def audit(config: AuditConfig) -> StageResult:
         rows = _read(config, token, out)
         if finished is not None and finished["data_fingerprint"] != rows.fingerprint:
             raise ConfigError("--resume with changed rows", "those of the finished audit", "--overwrite")
-        if finished is None:
-            with kept_work(out.folder, out.name, config.hash(), rows.fingerprint, config.resume):
-                finished_output(out.mark, config, [])  # asked again: while this run waited, another one may have ended
-                report = _judge_and_write(config, rows, out, clock)
-        else:
-            report = finished
+        report = finished or _alone(config, rows, out, clock)
     for notice in report["notices"]:
         say(f"notice: {notice}")
     console.audit_table(report)
@@ -98,6 +93,13 @@ def _read(config: AuditConfig, token: str | None, out: _Outputs) -> _Rows:
     wanted = parts if config.split == "all" else {config.split: parts[config.split]}
     frame = pd.concat([part[[ID, TEXT, LABEL]].assign(split=name) for name, part in wanted.items()], ignore_index=True)
     return _Rows(frame, f"{' and '.join(wanted)} of {loaded.source}", loaded.fingerprint(), {})
+
+
+def _alone(config: AuditConfig, rows: _Rows, out: _Outputs, clock: Clock) -> dict[str, Any]:
+    """``_judge_and_write`` as the only run in its place."""
+    with kept_work(out.folder, out.name, config.hash(), rows.fingerprint, config.resume):
+        finished_output(out.mark, config, [])  # asked again: while this run waited, another one may have ended
+        return _judge_and_write(config, rows, out, clock)
 
 
 def _judge_and_write(config: AuditConfig, rows: _Rows, out: _Outputs, clock: Clock) -> dict[str, Any]:

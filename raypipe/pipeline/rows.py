@@ -16,7 +16,7 @@ from raypipe.errors import DataError
 from raypipe.evaluate import blocks as blocks_of
 from raypipe.evaluate.blocks import Block
 from raypipe.pipeline import weights
-from raypipe.runtime import started
+from raypipe.runtime import a_few_at_a_time
 from raypipe.schema import ID, LABEL, TEXT, WEIGHT
 from raypipe.splits import Splits
 
@@ -47,7 +47,7 @@ class Rows:
 
         names = list(columns or (ID, TEXT, LABEL))
         task = ray.remote(num_cpus=0.25)(lambda table: table.select(names).combine_chunks())
-        return pa.concat_tables(ray.get(started(partial(task.remote, block.ref) for block in self.blocks)))
+        return pa.concat_tables(ray.get(a_few_at_a_time(partial(task.remote, block.ref) for block in self.blocks)))
 
     def ids_and_labels(self) -> tuple[list[str], list[str]]:
         """Of each row, in order."""
@@ -85,7 +85,7 @@ def of_files(
 
     read = ingest.ingest(folder, files, text, label, block_rows, flags=COLUMN_FLAGS).to_arrow_refs()
     task = ray.remote(num_cpus=0.25)(_digest)
-    digests = ray.get(started(partial(task.remote, block) for block in read))
+    digests = ray.get(a_few_at_a_time(partial(task.remote, block) for block in read))
     found: dict[str, dict[str, Any]] = {name: {"rows_in": 0, "rows": 0, "removed": {}} for name in files}
     for digest in digests:
         _count(found, files, digest)
@@ -165,7 +165,7 @@ def _usable_blocks(
             found.append((spans, digest["files"]))
     return [
         Block(ref, b - a, int(file[a]))
-        for made, (spans, file) in zip(started(calls), found, strict=True)
+        for made, (spans, file) in zip(a_few_at_a_time(calls), found, strict=True)
         for ref, (a, b) in zip(made if len(spans) > 1 else [made], spans, strict=True)
     ]
 
