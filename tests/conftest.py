@@ -13,6 +13,7 @@ import pytest
 
 os.environ |= {"HF_HUB_DISABLE_XET": "1", "WANDB_MODE": "offline", "TOKENIZERS_PARALLELISM": "false"}
 os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "RAY_TRAIN_ENABLE_PRINT_PATCH": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+os.environ |= {"OMP_WAIT_POLICY": "PASSIVE"}  # threads of several trainings at a time sleep where they would spin
 os.environ |= {"RAY_worker_niceness": "0"}  # workers do not wait for what only watches, of several Rays at a time
 # The object store of the fixture ``s3``: in the environment before any Ray starts, so that workers find it as well.
 with socket.socket() as _free:
