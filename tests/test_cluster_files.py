@@ -7,10 +7,13 @@ import pathlib
 import re
 import subprocess
 import sys
+import tomllib
 
 import jsonschema
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = pathlib.Path(__file__).parents[1]
 CLUSTER = ROOT / "cluster.yaml"
@@ -249,6 +252,16 @@ def test_the_image_installs_the_pins_and_does_not_run_as_root():
     installs = [s for s in steps if "pip install" in s]
     assert installs and all("--constraint constraints.txt" in s for s in installs)
     assert [s for s in steps if s.startswith("USER ")] == ["USER ray"]
+
+
+def test_each_direct_dependency_is_pinned():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["s3"], *extras["demo"], *extras["dev"]]
+    names = {canonicalize_name(Requirement(line).name) for line in wanted} - {"raypipe"}
+    pins = [Requirement(line) for line in (ROOT / "constraints.txt").read_text().splitlines() if line[0] != "#"]
+    assert all(str(pin.specifier).startswith("==") for pin in pins)
+    assert names <= {canonicalize_name(pin.name) for pin in pins}
 
 
 # ---- secrets
