@@ -63,9 +63,9 @@ def machine_of(config: EstimatedConfig) -> Machine:
     return Machine(cpus, torch.cuda.device_count(), notes)
 
 
-def uses_gpu(config: ScoringConfig, machine: Machine) -> bool:
-    """Whether GPUs compute: where they are asked for, also in place of one that is not here."""
-    return config.device == "cuda" or (config.device == "auto" and machine.gpus > 0)
+def uses_gpu(config: ScoringConfig, machine: Machine, least: int = 1) -> bool:
+    """Whether GPUs compute, ``least`` of them: where they are asked for, also in place of those that are not here."""
+    return config.device == "cuda" or (config.device == "auto" and machine.gpus >= least)
 
 
 def assumed_flops(config: EstimatedConfig) -> float:

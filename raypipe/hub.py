@@ -70,7 +70,7 @@ def resolve(name: str, kind: Kind, token: str | None) -> Source:
             raise ConfigError(f"no {kind} folder {name}", f"a folder or a Hub repository such as user/{kind}")
         return Source(path)
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
     from huggingface_hub.errors import RevisionNotFoundError as NoRevision
 
     repository, _, revision = name.partition("@")
@@ -85,12 +85,24 @@ def resolve(name: str, kind: Kind, token: str | None) -> Source:
             "check the name, and HF_TOKEN for a private one",
         ) from None
     except (HfHubHTTPError, OfflineModeIsEnabled, *_unreachable()) as error:
-        raise ConfigError(
-            f"the Hub does not answer for the {kind} {repository}: {redact(first_line(error))}",
-            "a reachable Hub or a local folder",
-            "check the network and HF_ENDPOINT",
-        ) from None
+        raise _unanswered(kind, repository, error) from None
+    except HFValidationError as error:
+        raise _no_name(kind, repository, error) from None
     return Source(repository, info.sha)
+
+
+def _unanswered(kind: Kind, repository: str, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"the Hub does not answer for the {kind} {repository}: {redact(first_line(error))}",
+        "a reachable Hub or a local folder",
+        "check the network and HF_ENDPOINT",
+    )
+
+
+def _no_name(kind: Kind, repository: str, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"{repository!r} as a {kind}: {first_line(error)}", "a folder or a repository (user/name)"
+    )
 
 
 def card(source: Source, kind: Kind, token: str | None) -> str:
@@ -99,12 +111,14 @@ def card(source: Source, kind: Kind, token: str | None) -> str:
         path = storage.join(source.name, "README.md")
         return storage.read_text(path) if storage.exists(path) else ""
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 
     try:
         path = hf_hub_download(source.name, "README.md", repo_type=kind, revision=source.revision, token=token)
-    except EntryNotFoundError:
+    except RemoteEntryNotFoundError:
         return ""
+    except LocalEntryNotFoundError as error:  # a fault of the network must not read as a card that says nothing
+        raise _unanswered(kind, source.name, error) from None
     return storage.read_text(path)
 
 
@@ -171,7 +185,7 @@ def check_target(
             "set HF_TOKEN, log in with `hf auth login`, or name a folder",
         )
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     api = HfApi(token=token)
     try:
@@ -187,6 +201,8 @@ def check_target(
                 "create one with write access under Settings, Access Tokens",
             ) from None
         raise ConfigError(f"the Hub answers {status} to a look at {name}", "a working Hub", "try later") from None
+    except HFValidationError as error:
+        raise _no_name(kind, name, error) from None
     except _unreachable() as error:
         raise ConfigError(
             f"the Hub cannot be reached: {redact(first_line(error))}",

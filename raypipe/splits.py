@@ -160,7 +160,7 @@ def _from_hub(source: Source, token: str | None) -> dict[str, pd.DataFrame]:
         for column, feature in features.items():
             if hasattr(feature, "int2str"):  # a ClassLabel stores numbers
                 # -1 is how a Hub dataset says that a row has no label
-                frame[column] = [None if v is None or v < 0 else feature.int2str(int(v)) for v in frame[column]]
+                frame[column] = [None if pd.isna(v) or v < 0 else feature.int2str(int(v)) for v in frame[column]]
         frames[split] = frame
     return frames
 
@@ -176,6 +176,8 @@ def _normal(frame: pd.DataFrame, split: str, text_column: str, label_column: str
     if frame.empty:
         raise DataError(f"no rows in {split} of {source}", "at least one row")
     for column in (text_column, label_column):
+        if frame[column].map(pd.api.types.is_list_like).any():  # as in a dataset of several labels a row
+            raise DataError(f"lists in the column {column!r} of {split} of {source}", "one value in each row")
         empty = frame[column].isna() | (frame[column].astype(str).str.strip() == "")
         if empty.any():
             raise DataError(

@@ -20,6 +20,7 @@ from raypipe.errors import ConfigError
 
 _URI = re.compile(r"^[a-z][a-z0-9+.-]+://")
 _LOCAL = re.compile(r"^(?:file|local)://")
+_VERSION = ("ETag", "etag", "LastModified", "updated", "mtime", "created")  # of a file, as file systems name it
 _OBJECT_STORES = ("s3://", "s3a://", "gs://", "gcs://")
 
 
@@ -223,6 +224,13 @@ def names_in(folder: str) -> list[str]:
         return sorted({name.rstrip("/").rsplit("/", 1)[-1] for name in fs.ls(inner, detail=False)})
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def state(folder: str) -> str:
+    """What changes when a file in a folder does, by its listing alone: names, sizes, and the store's tags or times."""
+    fs, inner = filesystem(folder)
+    found = fs.find(inner, detail=True)
+    return str([(name, entry["size"], [str(entry.get(key)) for key in _VERSION]) for name, entry in found.items()])
 
 
 def upload(source: str, target: str) -> None:

@@ -1,5 +1,6 @@
 """--dry-run starts nothing and writes nothing; its counts are those of the run, its figures hang together."""
 
+import dataclasses
 import gzip
 import json
 import os
@@ -8,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,8 +17,23 @@ import pytest
 from conftest import sentences, write_dataset, write_jsonl
 from waiting import PATIENCE_S
 
-from raypipe import ConfigError, DataError, EvaluateConfig, PrepareConfig, RunConfig, SweepConfig, TrainConfig, pipeline
+from raypipe import (
+    ConfigError,
+    DataError,
+    EvaluateConfig,
+    PrepareConfig,
+    RunConfig,
+    SweepConfig,
+    TrainConfig,
+    pipeline,
+    splits,
+)
 from raypipe.data import sample
+from raypipe.estimate import Machine
+from raypipe.evaluate import baseline
+from raypipe.hub import Source
+from raypipe.pipeline.dry_run import scoring, training
+from raypipe.pipeline.dry_run.scoring import ToScore
 
 WALL = """
 import sys, ray
@@ -216,6 +233,28 @@ def test_evaluate_counts_a_dataset_and_a_file_alike(dataset, tiny_model, tmp_pat
         metrics = predicted(dry)
         assert (dry.counts["rows_in"], dry.counts["tokens"]) == (60, tokens)
         assert metrics["share_tokens_cut"] == pytest.approx(cut / tokens, abs=1e-4)
+
+
+@pytest.mark.parametrize(("gpus", "workers", "on_gpu"), [(0, 1, False), (1, 1, True), (1, 2, False), (2, "1:4", True)])
+def test_auto_predicts_the_device_that_the_run_takes(gpus, workers, on_gpu):
+    config = TrainConfig(input_hf_dataset="set", num_workers=workers)
+    assert training.workers_of(config, Machine(8, gpus)).use_gpu is on_gpu
+    assert training.workers_of(dataclasses.replace(config, device="cuda"), Machine(8, gpus)).use_gpu
+
+
+def test_baselines_that_a_run_kept_cost_nothing(dataset, tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAYPIPE_CACHE", str(tmp_path / "cache"))
+    config = EvaluateConfig(
+        model=tiny_model, input_hf_dataset=str(dataset), output_classify_file=f"{tmp_path}/p.jsonl", device="cpu"
+    )
+    data = splits.load(str(dataset), "text", "label", None)
+    to_score = ToScore(
+        len(data.test), np.full(len(data.test), 8), 0.0, data.labels, Source(tiny_model), None, data, 1.0
+    )
+    assert scoring._baselines_s(to_score, config) > 0
+    rankings = {"majority": np.zeros((len(data.test), 3), np.int64)}
+    baseline.keep(baseline.cache_path(data.row_fingerprint(), config.seed, 3), rankings)
+    assert scoring._baselines_s(to_score, config) == 0
 
 
 def test_a_sweep_multiplies_its_trials(dataset, tiny_model, untouched):

@@ -90,6 +90,12 @@ def test_the_scores_are_by_the_temperature_for_evaluate_and_predict(trained):
         assert row["predictions"][0]["score"] == pytest.approx(expected.max(), abs=1e-4)
 
 
+def test_baselines_that_nobody_asked_for_are_not_said_to_lack_rows(trained):
+    folder, _, _ = trained
+    missing = "no baseline beside the model: there are no training rows to make one from"
+    assert missing not in evaluated(folder, "without", baselines=False)[1]["notices"]
+
+
 def test_both_headlines_and_near_copies_are_in_the_files(trained):
     folder, _, result = trained
     metrics = json.loads((folder / "run/metrics.json").read_text())

@@ -2,20 +2,25 @@
 
 import pytest
 from hub_server import HubServer
+from huggingface_hub import constants
 
 from raypipe import ConfigError, StageError, hub
 
 TOKEN = "hf_tokenOFtheHUBtest"
 
 
+def ask(url, monkeypatch):
+    """Point the client at a server; it read the address as it was imported."""
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
+
+
 @pytest.fixture
 def server(monkeypatch):
-    import huggingface_hub.constants
-
     monkeypatch.setattr(hub, "_FIRST_WAIT_S", 0.01)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     with HubServer(tokens={TOKEN}) as running:
-        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", running.url)
+        ask(running.url, monkeypatch)
         yield running
 
 
@@ -24,6 +29,8 @@ def folder(tmp_path):
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "train.csv").write_text('"text","label"\n"NA","0"\n')
     (tmp_path / "set" / "README.md").write_text("---\ntags: [raypipe]\n---\n# card\n")
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "train.csv").write_text('"text","label"\n"x","y"\n')
     return tmp_path / "set"
 
 
@@ -118,14 +125,25 @@ def test_sources_that_lead_nowhere(server, folder, tmp_path):
         hub.resolve("user/set", "dataset", None)  # private, and seen with a token only
     with pytest.raises(ConfigError, match="no model folder"):
         hub.resolve(str(tmp_path / "nothing"), "model", None)
+    for name in ("my--model", "name.", "user/mödel"):
+        with pytest.raises(ConfigError, match="expected a folder or a repository"):
+            hub.resolve(name, "model", TOKEN)
+        with pytest.raises(ConfigError, match="expected a folder or a repository"):
+            hub.check_target(name, "model", TOKEN, "/out")
 
 
 def test_a_hub_that_cannot_be_reached_is_one_clear_error(server, folder, monkeypatch):
-    import huggingface_hub.constants
-
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    hub.push(str(folder), "user/set", "dataset", TOKEN, "message")
+    source = hub.resolve("user/set", "dataset", TOKEN)
+    assert "# card" in hub.card(source, "dataset", TOKEN)
+    bare = hub.push(str(folder.parent / "bare"), "user/bare", "dataset", TOKEN, "message")
+    assert hub.card(hub.Source("user/bare", bare.commit), "dataset", TOKEN) == ""
+    ask("http://127.0.0.1:9", monkeypatch)
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)  # the client tries six times
     with pytest.raises(ConfigError, match="does not answer"):
         hub.resolve("user/set", "dataset", TOKEN)
+    with pytest.raises(ConfigError, match="does not answer"):
+        hub.card(hub.Source("user/bare", bare.commit), "dataset", TOKEN)
     with pytest.raises(ConfigError, match="cannot be reached"):
         hub.check_target("user/set", "dataset", TOKEN, "/out")
     with pytest.raises(StageError, match="push to user/set failed"):

@@ -11,6 +11,7 @@ from waiting import PATIENCE_S
 from raypipe import (
     AuditConfig,
     ConfigError,
+    DataError,
     EvaluateConfig,
     PredictConfig,
     PrepareConfig,
@@ -39,6 +40,42 @@ def test_evaluate_refuses_a_file_that_is_there(theirs, tiny_model):
 def test_predict_into_a_folder_refuses_a_file_that_is_there(theirs, tiny_model):
     with pytest.raises(ConfigError, match=r"the output exists: .*Remedy: --overwrite"):
         pipeline.predict(PredictConfig(model=tiny_model, input=f"{theirs}/in/*.jsonl", output=f"{theirs}/out"))
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_train_refuses_a_file_that_is_there(theirs, tiny_model, resume):
+    data = write_dataset(theirs / "set", sentences(40), sentences(8))
+    config = TrainConfig(
+        input_hf_dataset=data,
+        model_for_training_finetune=tiny_model,
+        output_dir=f"{theirs}/run",
+        output_classify_file=f"{theirs}/out/a.jsonl",
+        resume=resume,
+    )
+    with pytest.raises(ConfigError, match=r"the output exists: .*Remedy: --overwrite"):
+        pipeline.train(config)
+    assert not (theirs / "run").exists()
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_data_that_cannot_be_held_out_leaves_nothing(tmp_path, tiny_model, local_ray, is_new):
+    rows = [{"text": "one", "label": "a"}, {"text": "two", "label": "b"}]
+    shared = {
+        "input_hf_dataset": write_dataset(tmp_path / "set", rows, rows),
+        "model_for_training_finetune": tiny_model,
+        "device": "cpu",
+        "overwrite": True,
+    }
+    for name, marked in (("trained", "run.json"), ("swept", "sweep.json")):
+        if not is_new:
+            write_jsonl(tmp_path / name / marked, [{"of": "an earlier run"}])
+    with pytest.raises(DataError, match="no class with two training rows"):
+        pipeline.train(TrainConfig(**shared, output_dir=f"{tmp_path}/trained"))
+    with pytest.raises(DataError, match="no class with two training rows"):
+        pipeline.sweep(SweepConfig(**shared, learning_rates=(1e-4, 2e-4), output_dir=f"{tmp_path}/swept"))
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+    marks = [] if is_new else ["swept/sweep.json", "trained/run.json"]
+    assert left == sorted(["set/test.csv", "set/train.csv", *marks])
 
 
 OUTPUTS = {  # the verb by its module, and the file that completes its output

@@ -80,6 +80,7 @@ def test_the_run_ends_with_an_evaluated_classifier(whole_run):
         for key in ("top1", "top2", "top3", "macro_f1"):
             assert 0 <= scores[key]["low"] <= scores[key]["value"] + 1e-12 and scores[key]["high"] <= 1
     assert result.metrics["top1"] == metrics["model"]["top1"]["value"]
+    assert metrics["max_length"] == 12, "that of the training, whatever the evaluation's own default"
 
 
 def test_the_metrics_are_those_of_the_predictions(whole_run):
@@ -103,7 +104,8 @@ def test_the_model_folder_holds_what_inference_needs_and_no_pickle(trained):
     assert not [n for n in names if n.endswith((".bin", ".pt", ".pkl"))]
     config = json.loads((Path(trained) / "config.json").read_text())
     assert config["id2label"] == {"0": "billing", "1": "garden", "2": "kitchen", "3": "travel"}
-    assert config["raypipe_truncation"] == "head_tail"
+    assert (config["raypipe_truncation"], config["raypipe_max_length"]) == ("head_tail", 12)
+    assert json.loads((Path(trained) / "tokenizer_config.json").read_text())["model_max_length"] == 12
     assert config["label2id"]["travel"] == 3 and config["problem_type"] == "single_label_classification"
 
 
@@ -294,6 +296,7 @@ def test_predictions_equal_a_plain_loop(trained, labelled, tmp_path, local_ray, 
         top_k=9,
         output_classify_file=str(tmp_path / "out.jsonl"),
         eval_batch_size=eval_batch_size,
+        max_length=512,  # the loop knows nothing of how the training cut
     )
     result = pipeline.evaluate(config)
     scores, labels = plain_scores(trained, [row["text"] for row in labelled])

@@ -3,8 +3,9 @@
 import warnings
 
 import pytest
+from datasets import ClassLabel, Dataset, Features, List, Value
 
-from raypipe import DataError, splits
+from raypipe import DataError, hub, splits
 
 GOOD = "text,label\none,a\ntwo,b\n"
 
@@ -48,3 +49,23 @@ def test_ids_and_weights_count_for_an_evaluation_alone(tmp_path):
 def test_weights_that_are_none_are_not_taken_for_one(tmp_path):
     read = load(dataset(tmp_path, "text,label,weight\none,a,many\ntwo,b,2\n"))
     assert read.train["weight"].isna().tolist() == [True, False] and read.test["weight"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "refused"),
+    [
+        (ClassLabel(names=["a", "b"]), [0, None, 1], "1 rows of train of .* have no label .the first is number 2"),
+        (ClassLabel(names=["a", "b"]), [0, 1, -1], "1 rows of train of .* have no label .the first is number 3"),
+        (List(ClassLabel(names=["a", "b"])), [[0], [0, 1], []], "lists in the column 'label' of train"),
+    ],
+)
+def test_labels_of_the_hub_that_are_no_single_one_are_refused(tmp_path, kind, given, refused):
+    rows = Dataset.from_dict(
+        {"text": ["x", "y", "z"], "label": given}, Features({"text": Value("string"), "label": kind})
+    )
+    for split in ("train", "test"):
+        rows.to_parquet(tmp_path / f"{split}.parquet")
+    source = hub.Source(str(tmp_path))
+    frames = splits._from_hub(source, None)
+    with pytest.raises(DataError, match=refused):
+        splits._normal(frames["train"], "train", "text", "label", str(source))

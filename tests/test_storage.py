@@ -2,10 +2,13 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
 from raypipe import ConfigError, storage
+from raypipe.hub import Source
+from raypipe.train import modeling
 
 TREE = (
     "top.jsonl",
@@ -154,6 +157,16 @@ def test_buckets_that_are_not_there_are_refused_and_not_made(s3):
     with pytest.raises(FileNotFoundError):
         storage.write_text("s3://raypipe-typo/out/x", "x")
     assert not storage.exists("s3://raypipe-typo")
+
+
+def test_a_model_at_an_address_is_copied_again_when_it_changed(s3):
+    source = Source(f"{s3}/model")
+    storage.write_text(f"{source.name}/config.json", "first")
+    first = modeling.local_name(source)
+    assert modeling.local_name(source) == first, "one copy while it stays as it is"
+    storage.write_text(f"{source.name}/config.json", "other")  # of the same length
+    assert Path(first, "config.json").read_text() == "first"
+    assert Path(modeling.local_name(source), "config.json").read_text() == "other"
 
 
 def test_what_is_an_address(tmp_path, monkeypatch):

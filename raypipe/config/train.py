@@ -8,7 +8,7 @@ from typing import Literal
 from raypipe.config.checks import fraction, require
 from raypipe.config.common import WandbToken, secret
 from raypipe.config.estimate import EstimatedConfig
-from raypipe.config.scoring import ScoringConfig
+from raypipe.config.scoring import MAX_LENGTH, ScoringConfig
 
 DEFAULT_MODEL = "MoritzLaurer/deberta-v3-base-zeroshot-v1.1-all-33"
 
@@ -41,6 +41,9 @@ class TrainConfig(ScoringConfig, EstimatedConfig):
     """Peak learning rate; by default from the model's size."""
     batch_size: int | None = None
     """Rows of one optimizer step, over all workers; by default from the model's size."""
+    max_length: int = MAX_LENGTH
+    """Tokens of a row beyond which it is cut (8 to 512); stored with the model. A model that has fewer positions cuts
+    there."""
     truncation: Literal["head", "head_tail"] = "head"
     """What stays of a text above --max-length: its first tokens, or the first quarter and the last three quarters."""
     token_budget: int | None = None

@@ -73,7 +73,7 @@ def measure(
     model: Source,
     token: Secret,
     fingerprint: str,
-    max_length: int,
+    max_length: int | None,
     precision: str,
     actors: Actors,
 ) -> tuple[int, float]:

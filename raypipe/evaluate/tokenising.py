@@ -15,7 +15,7 @@ from raypipe.train import modeling
 ROWS_AT_ONCE = 1_024  # their tokens are Python numbers for a moment, before they are cut
 
 
-def tokenise(batch: pa.Table, model: Source, token: Secret, fingerprint: str, max_length: int) -> pa.Table:
+def tokenise(batch: pa.Table, model: Source, token: Secret, fingerprint: str, max_length: int | None) -> pa.Table:
     """A block with two columns more: ``input_ids`` and ``cut``, the tokens cut off.
 
     ``fingerprint`` is that of the model's files, so that no process goes on with the tokenizer of another model.

@@ -32,8 +32,7 @@ def evaluate(config: EvaluateConfig) -> StageResult:
     out = Outputs(config.output_classify_file)
     finished = finished_output(out.mark, config, list(out.paths().values()))
     out.refuse_prepared()
-    if not (config.overwrite or storage.exists(out.mark) or is_kept(out.folder, out.stem, config.hash())):
-        refuse_existing(out.predictions_path)
+    out.refuse_users(config)
     clock = Clock()
     if config.dry_run:
         from raypipe.pipeline import dry_run
@@ -128,6 +127,12 @@ class Outputs:
         remedy = "another --output-classify-file: both would write PATH_report.html"
         require(not storage.exists(prepared), f"a prepared set by that name: {prepared}", "a name of its own", remedy)
 
+    def refuse_users(self, config: ScoringConfig, is_ours: bool = False) -> None:
+        """Refuse a PATH.jsonl that no evaluation wrote: it may be a file of the user's. Raises ConfigError."""
+        is_ours = is_ours or storage.exists(self.mark) or is_kept(self.folder, self.stem, config.hash())
+        if not (config.overwrite or is_ours):
+            refuse_existing(self.predictions_path)
+
     def paths(self) -> dict[str, str]:
         names = {"predictions": self.predictions, "metrics": self.metrics, "page": self.page}
         return {kind: storage.join(self.folder, name) for kind, name in names.items()}
@@ -174,6 +179,7 @@ def score_and_write(
         with clock("judge"):
             metrics = judge(scored, labels, pending.wait(labels), config.seed, config.top_k, temperature)
         metrics |= {"model_name": str(model), "model_fingerprint": fingerprint, **_described(rows, metrics, precision)}
+        metrics["max_length"] = modeling.most_tokens(model_config, config.max_length)
         metrics |= {
             "config": config.public(),
             "config_hash": config.hash(),
@@ -198,7 +204,7 @@ def _described(rows: Rows, metrics: dict[str, Any], precision: "Precision") -> d
         "data_name": rows.name,
         "data_fingerprint": rows.fingerprint,
         "precision": precision.public(),
-        "notices": rows.notices + precision.notice() + _notices(metrics),
+        "notices": rows.notices + precision.notice() + _notices(metrics, rows.splits is not None),
         "counts": {
             "rows_in": metrics["rows"] + sum(rows.removed.values()),
             "removed": rows.removed,
@@ -255,13 +261,13 @@ def flat(metrics: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def _notices(metrics: dict[str, Any]) -> list[str]:
+def _notices(metrics: dict[str, Any], has_training_rows: bool) -> list[str]:
     notices = {
         f"{metrics['unknown_label_rows']} rows have a label that the model does not know; they count as wrong": metrics[
             "unknown_label_rows"
         ],
         f"{metrics['cut_rows']} texts were longer than --max-length or the model, and were cut": metrics["cut_rows"],
-        "no baseline beside the model: there are no training rows to make one from": not metrics["baselines"],
+        "no baseline beside the model: there are no training rows to make one from": not has_training_rows,
     }
     return [text for text, holds in notices.items() if holds]
 

@@ -86,6 +86,7 @@ def job_of(
         tracked_config={**config.deciding(), **recipe.public(), "data_fingerprint": data.fingerprint()},
         token_budget=token_budget(config, workers.use_gpu),
         truncation=config.truncation,
+        max_length=config.max_length,
         balanced_classes=config.class_weights == "balanced",
         checkpoint_minutes=config.checkpoint_minutes,
         attention=config.attention,

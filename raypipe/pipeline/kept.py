@@ -57,6 +57,17 @@ def is_kept(folder: str, name: str, config_hash: str) -> bool:
     return any(kept.startswith(f"{config_hash}-") for kept in storage.names_in(work_root(folder, name)))
 
 
+@contextlib.contextmanager
+def undone(place: str | None) -> Iterator[None]:
+    """What is raised on purpose leaves nothing at ``place``: from its own checkpoints it would only happen again."""
+    try:
+        yield
+    except RaypipeError:
+        if place is not None:
+            storage.remove(place)
+        raise
+
+
 def open_unfinished(place: str, plan: dict[str, Any], resume: bool, output: str) -> bool:
     """The folder in which Ray Train or Tune works on ``plan``, locked by the caller; empty but for --resume.
 

@@ -13,7 +13,7 @@ from raypipe.errors import ConfigError, StageError
 from raypipe.hub import Source
 from raypipe.pipeline import fitting
 from raypipe.pipeline.common import Clock, finished_output, hf_token, wandb_key, write_json
-from raypipe.pipeline.kept import open_unfinished
+from raypipe.pipeline.kept import open_unfinished, undone
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import StageResult
 
@@ -68,16 +68,23 @@ class _Sweep:
         data = self._data()
         splits.check_trainable(data)
         recipes = {name: fitting.recipe_of(self.config, base, self.token)[0] for name, base in bases.items()}
+        is_new = not storage.exists(self.folder)
         with locks.locked(self.experiment):
             self.finished()  # asked again: while this run waited, another one may have ended
-            return self._result(self._tried(workers, bases, recipes, data, self._plan(bases, data)), "done")
+            return self._result(self._tried(workers, bases, recipes, data, self._plan(bases, data), is_new), "done")
 
     def _data(self) -> splits.Splits:
         config = self.config
         return splits.load(str(config.input_hf_dataset), config.text, config.subject_column, self.token)
 
     def _tried(
-        self, workers: Any, bases: dict[str, Source], recipes: dict[str, Any], data: splits.Splits, plan: dict[str, Any]
+        self,
+        workers: Any,
+        bases: dict[str, Source],
+        recipes: dict[str, Any],
+        data: splits.Splits,
+        plan: dict[str, Any],
+        is_new: bool,
     ) -> dict[str, Any]:
         """Run the trials; returns what sweep.json holds."""
         from raypipe.report import console
@@ -85,12 +92,13 @@ class _Sweep:
 
         config = self.config
         choices = choices_of(config, {name: recipe.epochs for name, recipe in recipes.items()}, workers.use_gpu)
-        open_unfinished(self.experiment, plan, config.resume, self.folder)
-        storage.remove(self.mark)
+        goes_on = open_unfinished(self.experiment, plan, config.resume, self.folder)
         at_once, workers = tuning.share_out(workers, len(choices), config.most_at_once())
         say(f"{len(choices)} trials, {at_once} at a time; CPUs of a worker: {workers.cpus_each:.0f}")
-        with self.clock("tokenise"):
+        made_here = None if goes_on else self.folder if is_new else self.experiment
+        with self.clock("tokenise"), undone(made_here):
             made = {name: fitting.tokenise(config, base, data, self.token) for name, base in bases.items()}
+        storage.remove(self.mark)  # it speaks of an older sweep from here on
         plans = []
         for choice in choices:
             job = self._job(choice, workers, bases[choice.model], recipes[choice.model], data)
@@ -205,9 +213,14 @@ def with_choice(config: SweepConfig, choice: Any) -> SweepConfig:
 
 
 def _best_of(trials: list[Any]) -> Any:
-    """The trial of the highest macro-F1 on validation, the first number of equals. Raises StageError where none is."""
+    """The trial of the highest macro-F1 on validation, the first number of equals.
+
+    Raises StageError where none is, ConfigError where the flags alone are at fault.
+    """
     scored = [trial for trial in trials if trial.best is not None and trial.status != "failed"]
     if not scored:
-        reasons = {str(trial.reason).splitlines()[0] for trial in trials if trial.reason}
-        raise StageError(f"no trial of {len(trials)} has a score ({'; '.join(sorted(reasons))})", "one that trains")
+        failed = [trial for trial in trials if trial.reason]
+        reasons = {str(trial.reason).splitlines()[0] for trial in failed}
+        kind = ConfigError if failed and all(trial.is_refused for trial in failed) else StageError
+        raise kind(f"no trial of {len(trials)} has a score ({'; '.join(sorted(reasons))})", "one that trains")
     return max(scored, key=lambda trial: (trial.best["macro_f1"], -trial.choice.number))

@@ -7,11 +7,11 @@ from typing import Any
 
 from raypipe import __version__, hub, locks, provenance, splits, storage
 from raypipe.config import EvaluateConfig, TrainConfig
-from raypipe.errors import ConfigError, RaypipeError
+from raypipe.errors import ConfigError
 from raypipe.hub import Source
 from raypipe.pipeline import evaluating, fitting, tracked, train_record
 from raypipe.pipeline.common import Clock, finished_output, hf_token, read_mark, wandb_key, write_json
-from raypipe.pipeline.kept import is_unfinished, open_unfinished
+from raypipe.pipeline.kept import is_unfinished, open_unfinished, undone
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import StageResult
 
@@ -27,6 +27,7 @@ def train(config: TrainConfig) -> StageResult:
     token = hf_token(config)
     key = wandb_key(config)
     folder = _folder(config)
+    storage.check_place(folder)
     hub.check_target(config.hf_model_name, "model", token, folder, config.overwrite or config.resume)
     run = _Run(config, folder, token, key)
     finished = run.finished()
@@ -87,6 +88,7 @@ class _Run:
             theirs = read_mark(mark).get("config_hash")
             if not config.resume or theirs != config.hash():
                 raise ConfigError(f"a complete output exists: {mark}", "a new --output-classify-file", "--overwrite")
+        self.predictions.refuse_users(config, self.was_killed)
 
     def outputs(self) -> dict[str, str]:
         """What a finished run has, by kind."""
@@ -148,7 +150,6 @@ class _Run:
 
     def _fitted(self, held: contextlib.ExitStack) -> train_record.Fitted:
         """All that can be refused before work, then the training."""
-        from raypipe.train import modeling
         from raypipe.train.finetune import choose_workers
 
         config = self.config
@@ -166,7 +167,6 @@ class _Run:
         self.finished()  # asked again: while this run waited, another one may have ended
         self._open_checkpoints(described.fingerprint, data)
         outcome, made = self._fit(workers, base, recipe, data)
-        modeling.local_name.cache_clear()  # of an older model at the same address
         return train_record.Fitted(described, data, recipe, workers, outcome, made.rows, made.cut, made.notices)
 
     def _write(self, run: dict[str, Any], metrics: dict[str, Any], outcome: dict[str, Any], model: Source) -> None:
@@ -202,19 +202,16 @@ class _Run:
         from raypipe.train import finetune
 
         config = self.config
-        with self.clock("tokenise"):
+        made_here = None if self.goes_on else self.folder if self.is_new else self.checkpoints
+        with self.clock("tokenise"), undone(made_here):
             made = fitting.tokenise(config, base, data, self.token)
         name = os.path.basename(self.folder.rstrip("/"))
         job = fitting.job_of(config, workers, base, recipe, data, self.token, self.key, name)
         with self.clock("fit"):
-            try:
+            with undone(made_here):
                 outcome, place = finetune.finetune(
                     job, made.train, made.validation, workers, self.checkpoints, config.max_failures
                 )
-            except RaypipeError:  # raised on purpose: from its own checkpoints it would only happen again
-                if not self.goes_on:
-                    storage.remove(self.folder if self.is_new else self.checkpoints)
-                raise
             storage.remove(self.mark)  # it speaks of an older model from here on
             with storage.staged(self.folder, "config.toml", ["model", "wandb"]) as stage:
                 storage.download(place, os.path.join(stage, "made"))

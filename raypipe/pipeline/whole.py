@@ -39,6 +39,7 @@ def run(config: RunConfig) -> StageResult:
     clock = Clock()
     folder = storage.absolute(config.run_dir or os.path.join("runs", f"run-{provenance.stamp()}"))
     index = storage.join(folder, "index.html")
+    storage.check_place(folder)
     if storage.exists(index) and not (config.overwrite or config.resume):
         raise ConfigError(f"a complete run exists: {index}", "a new --run-dir", "--overwrite or --resume")
     stages = _configure(config, folder)
@@ -162,7 +163,7 @@ def _configure(config: RunConfig, folder: str) -> dict[str, Any]:
     )
     if own_evaluation:
         scoring = {"model": storage.join(folder, "train/model"), "input_hf_dataset": settings["input_hf_dataset"]}
-        scoring |= {k: settings[k] for k in ("text", "subject_column", "max_length", "device") if k in settings}
+        scoring |= {k: settings[k] for k in ("text", "subject_column", "device") if k in settings}
         scoring |= tables["evaluate"] | {"output_classify_file": storage.join(folder, f"evaluate/{PREDICTIONS}")}
         if "filename" in scoring:
             del scoring["input_hf_dataset"]

@@ -34,6 +34,7 @@ class TrainJob:
     tracked_config: Mapping[str, Any]
     token_budget: int  # tokens of one batch of one worker, padding included
     truncation: Truncation
+    max_length: int  # tokens of a text
     balanced_classes: bool
     checkpoint_minutes: float  # least time between checkpoints
     attention: str  # auto | eager | fused

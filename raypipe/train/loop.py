@@ -98,6 +98,7 @@ def fine_tune(
         seconds = _train(trainer, resume, progress)
     if rank == 0:
         shutil.copytree(best.folder, os.path.join(folder, "model"))
+        tokenizer.model_max_length = job.max_length  # plain transformers cuts there as well
         tokenizer.save_pretrained(os.path.join(folder, "model"))
     return {
         **_history(trainer.state),
@@ -135,7 +136,8 @@ def _classifier(
     job: TrainJob, device: torch.device, bf16: bool, sample: Any, warns: bool
 ) -> tuple[Any, attention.Attention]:
     """The model to train, with the attention that the device and the job allow."""
-    model = modeling.new_classifier(job.model, job.labels, job.seed, job.hf_token.value, job.truncation)
+    cut = job.truncation, job.max_length
+    model = modeling.new_classifier(job.model, job.labels, job.seed, job.hf_token.value, *cut)
     model, computes = attention.install(model, job.attention, device, bf16, sample)
     if warns and computes.reason and (job.attention == "fused" or device.type == "cuda"):
         say(f"warning: no fused attention: {computes.reason}; training with {computes.kind} attention")

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from raypipe import hub, storage
+from raypipe.config.scoring import MAX_LENGTH, MIN_LENGTH
 from raypipe.errors import ConfigError
 from raypipe.hub import Source
 from raypipe.runtime import say
@@ -28,17 +29,20 @@ _AFTER_PADDING = {"camembert", "data2vec-text", "ibert", "lilt", "longformer", "
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
-@functools.cache
 def local_name(source: Source) -> str:
     """What ``from_pretrained`` can read: a repository, a folder, or a copy of a folder in object storage."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # a bar for each worker and each file would bury the log
-    if not storage.is_uri(source.name):
-        return source.name
+    return _copy(source.name, storage.state(source.name)) if storage.is_uri(source.name) else source.name
+
+
+@functools.cache
+def _copy(address: str, state: str) -> str:
+    """A local copy of a folder in the ``state`` that it is in; it goes when the process ends."""
     folder = tempfile.mkdtemp(prefix="raypipe-model-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    storage.download(source.name, folder)
+    storage.download(address, folder)
     return folder
 
 
@@ -130,9 +134,14 @@ def blank_classifier(source: Source, labels: list[str], token: str | None) -> An
 
 
 def new_classifier(
-    source: Source, labels: list[str], seed: int, token: str | None, truncation: Truncation = "head"
+    source: Source,
+    labels: list[str],
+    seed: int,
+    token: str | None,
+    truncation: Truncation = "head",
+    max_length: int = MAX_LENGTH,
 ) -> Any:
-    """The encoder of ``source`` in float32 under a newly drawn head, with labels and truncation in its configuration.
+    """The encoder of ``source`` in float32 under a newly drawn head; labels and cut of texts in its configuration.
 
     The head is drawn even where the checkpoint's has the right shape: a two-class task would else inherit an NLI
     head (entailment / not). float32 whatever the checkpoint stores: half-precision weights lose small updates.
@@ -150,7 +159,7 @@ def new_classifier(
         problem_type="single_label_classification",
         **where,
     )
-    config.raypipe_truncation = truncation
+    config.raypipe_truncation, config.raypipe_max_length = truncation, max_length
     set_seed(seed)
     fresh = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, **NO_CODE)
     head = {k: v for k, v in fresh.state_dict().items() if not k.startswith(f"{fresh.base_model_prefix}.")}
@@ -230,13 +239,22 @@ def temperature_of(config: Any) -> float:
     return float(getattr(config, TEMPERATURE, None) or 1.0)
 
 
-def most_tokens(config: Any, max_length: int) -> int:
-    """The tokens of a text that a model of this configuration reads: ``max_length``, or as many as it has positions."""
+def most_tokens(config: Any, max_length: int | None) -> int:
+    """The tokens of a text that a model of this configuration reads: ``max_length``, or as many as it has positions.
+
+    Without ``max_length`` as many as in the model's training.
+    """
+    max_length = max_length or _trained_length(config)
     positions = getattr(config, "max_position_embeddings", None) or 0
     if getattr(config, "relative_attention", False) or positions <= 0:
         return max_length
     unused = (config.pad_token_id or 0) + 1 if config.model_type in _AFTER_PADDING else 0
     return min(max_length, positions - unused)
+
+
+def _trained_length(config: Any) -> int:
+    kept = getattr(config, "raypipe_max_length", None)
+    return kept if isinstance(kept, int) and MIN_LENGTH <= kept <= MAX_LENGTH else MAX_LENGTH
 
 
 def truncation_of(config: Any) -> Truncation:

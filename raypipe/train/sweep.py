@@ -17,7 +17,7 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.util.placement_group import PlacementGroup, PlacementGroupID, remove_placement_group
 
 from raypipe import storage
-from raypipe.errors import RaypipeError
+from raypipe.errors import ConfigError, RaypipeError
 from raypipe.runtime import of_each_machine, say
 from raypipe.train import finetune
 from raypipe.train.finetune import Workers
@@ -60,6 +60,7 @@ class Trial:
     choice: Choice
     status: str  # finished, stopped (by ASHA or the time budget), failed, or not started
     reason: str | None = None  # of a failure
+    is_refused: bool = False  # the failure is the flags' or the data's
     history: list[dict[str, float]] = field(default_factory=list)  # its evaluations: step, epoch, macro_f1, ...
     seconds: float = 0.0
 
@@ -153,7 +154,9 @@ def _run(config: dict[str, Any], plans: list[TrialPlan], workers: Workers, folde
     try:
         finetune.finetune(plan.job, plan.train, plan.validation, workers, place, 0, trial=Reported())
     except RaypipeError as error:
-        tune.report({"macro_f1": float("nan"), "epoch": plan.choice.epochs, "reason": str(error)})
+        told = {"reason": str(error), "exit_code": error.exit_code}
+        tune.report({"macro_f1": float("nan"), "epoch": plan.choice.epochs, **told})
+        raise  # a trial that did not end well begins anew with --resume
 
 
 class Reported(TuneReportCallback):
@@ -199,11 +202,15 @@ def _outcome(choice: Choice, result: Any) -> Trial:
     if result is None or result.metrics_dataframe is None or result.metrics_dataframe.empty:
         failed = result is not None and result.error is not None
         return Trial(choice, "failed" if failed else "not started", str(result.error) if failed else None)
-    rows = result.metrics_dataframe.drop_duplicates("epoch", keep="last")  # a trial begun anew repeats its reports
-    rows = rows.sort_values("epoch").to_dict("records")
-    last, seconds = rows[-1], float(rows[-1]["time_total_s"])
-    reason = last.get("reason") if isinstance(last.get("reason"), str) else result.error and str(result.error)
-    history = [{name: float(row[name]) for name in REPORTED} for row in rows if row["macro_f1"] == row["macro_f1"]]
-    if reason:
-        return Trial(choice, "failed", reason, history, seconds)
-    return Trial(choice, "finished" if last["finished"] else "stopped", None, history, seconds)
+    rows = result.metrics_dataframe.to_dict("records")
+    told = [row for row in rows if isinstance(row.get("reason"), str)]
+    seen = {row["epoch"]: row for row in rows if row["macro_f1"] == row["macro_f1"]}  # one begun anew repeats itself
+    history = [{name: float(seen[epoch][name]) for name in REPORTED} for epoch in sorted(seen)]
+    seconds = float(rows[-1]["time_total_s"])
+    if result.error is not None:
+        reason = told[-1]["reason"] if told else str(result.error)
+        is_refused = bool(told) and told[-1]["exit_code"] == ConfigError.exit_code
+        return Trial(choice, "failed", reason, is_refused, history, seconds)
+    if not seen:  # what failed before a kill had not begun anew
+        return Trial(choice, "not started")
+    return Trial(choice, "finished" if seen[max(seen)]["finished"] else "stopped", None, False, history, seconds)

@@ -49,3 +49,21 @@ def test_a_model_of_few_positions_cuts_there(tiny_model, tmp_path):
     encoded = tokenise(rows, Source(str(tmp_path)), Secret(None), "few positions", 512)
     assert [len(ids) for ids in encoded["input_ids"].to_pylist()] == [ROOM + 2, 4]
     assert encoded["cut"].to_pylist() == [86, 0]
+
+
+def test_without_a_flag_texts_are_cut_where_training_cut_them(tiny_model, tmp_path):
+    from transformers import AutoConfig, AutoTokenizer
+
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path)
+    model = modeling.new_classifier(Source(tiny_model), ["a", "b"], 1, None, max_length=ROOM + 2)
+    again = modeling.new_classifier(Source(tiny_model), ["a", "b"], 1, None)
+    again.save_pretrained(tmp_path / "again")
+    assert modeling.most_tokens(AutoConfig.from_pretrained(tmp_path / "again"), None) == 512
+    model.save_pretrained(tmp_path)
+    rows = pa.table({"text": ["word " * 100]})
+    for asked, kept in ((None, ROOM + 2), (8, 8), (64, 64)):
+        encoded = tokenise(rows, Source(str(tmp_path)), Secret(None), "a length of its own", asked)
+        assert [len(ids) for ids in encoded["input_ids"].to_pylist()] == [kept]
+    for wrong in (True, "12", 7, 513, 12.0, None):
+        model.config.raypipe_max_length = wrong
+        assert modeling.most_tokens(model.config, None) == 512

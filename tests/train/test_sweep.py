@@ -13,7 +13,7 @@ import pytest
 from conftest import sentences, write_dataset
 from waiting import PATIENCE_S, wait_until
 
-from raypipe import SweepConfig, pipeline
+from raypipe import ConfigError, SweepConfig, pipeline
 from raypipe.pipeline.sweeping import choices_of
 from raypipe.train import sweep as tuning
 from raypipe.train.finetune import Workers
@@ -103,6 +103,17 @@ def _ended(path):
     """Whether a trial's file of results has its last epoch."""
     lines = [line for line in path.read_text().splitlines() if line.endswith("}")]
     return bool(lines) and json.loads(lines[-1]).get("epoch", 0) >= 2
+
+
+def test_a_sweep_that_was_refused_goes_on_with_other_flags(tmp_path, local_ray, still_model, dataset):
+    flags = {"learning_rates": (1e-3, 3e-3), "scheduler": "none", "device": "auto"}
+    refused = config_of(dataset, still_model, tmp_path / "sweep", **flags, max_cpu_hours=1e-6)
+    with pytest.raises(ConfigError, match=r"no trial of 2 has a score .*--max-cpu-hours"):
+        pipeline.sweep(refused)
+    again = pipeline.sweep(dataclasses.replace(refused, max_cpu_hours=2.0, resume=True))
+    assert again.status == "done" and again.counts == {"trials": 2, "finished": 2}
+    record = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
+    assert all(len(trial["history"]) == 4 and trial["reason"] is None for trial in record["trials"])
 
 
 def test_choices_are_all_combinations_in_a_seeded_order():

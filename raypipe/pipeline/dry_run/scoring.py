@@ -90,7 +90,7 @@ def _baselines_s(to_score: ToScore, config: ScoringConfig) -> float:
     splits = to_score.splits
     assert splits is not None
     if to_score.share == 1:
-        place = baseline.cache_path(splits.fingerprint(), config.seed, max(*HEADLINE, config.top_k))
+        place = baseline.cache_path(splits.row_fingerprint(), config.seed, max(*HEADLINE, config.top_k))
         if baseline.cached(place) is not None:
             return 0.0
     codes = {label: code for code, label in enumerate(splits.labels)}

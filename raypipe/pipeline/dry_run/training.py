@@ -132,7 +132,8 @@ def workers_of(config: TrainConfig, machine: Machine) -> Any:
     """What the training runs on, as train.finetune.Workers. Raises ConfigError for more workers than CPUs."""
     from raypipe.train import finetune
 
-    workers = finetune.workers_on([float(machine.cpus)], uses_gpu(config, machine), config)
+    least, _ = config.workers_range()
+    workers = finetune.workers_on([float(machine.cpus)], uses_gpu(config, machine, least), config)
     if not workers.use_gpu:
         require_cpus(machine, workers.least)
     return workers
