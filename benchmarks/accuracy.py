@@ -112,6 +112,7 @@ def fine_tune(texts: Sequence[str], labels: np.ndarray, data: Labelled, recipe: 
         tracked_config={},
         token_budget=CPU_TOKEN_BUDGET,
         truncation="head",
+        max_length=MAX_LENGTH,
         balanced_classes=False,
         checkpoint_minutes=60.0,
         attention="auto",

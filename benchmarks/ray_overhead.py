@@ -19,6 +19,7 @@ from common import parser_for, report
 from results_file import save
 from training_sides import SEED, read
 
+from raypipe.config.scoring import MAX_LENGTH
 from raypipe.demo import encoder_path
 from raypipe.hub import Source
 from raypipe.tokens import Secret
@@ -45,6 +46,7 @@ def job(options: Any, labels: list[str]) -> TrainJob:
         tracked_config={},
         token_budget=4096,
         truncation="head",
+        max_length=MAX_LENGTH,
         balanced_classes=False,
         checkpoint_minutes=options.checkpoint_minutes,
         attention="auto",
@@ -93,7 +95,7 @@ def main() -> None:
     work, tokenizer = job(options, names), modeling.load_tokenizer(Source(encoder_path()), None)
     codes = pa.array([names.index(label) for label in labels])
     # The sets are ordered by label: every so many rows, for training and for validation.
-    table = modeling.encode_table(tokenizer, texts, 512, "head", label=codes)
+    table = modeling.encode_table(tokenizer, texts, MAX_LENGTH, "head", label=codes)
     every = max(1, len(table) // options.rows)
     train = table.take(list(range(0, len(table), every))[: options.rows])
     validation = table.take(list(range(0, len(table), every * 10)))

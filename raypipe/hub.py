@@ -100,9 +100,7 @@ def _unanswered(kind: Kind, repository: str, error: Exception) -> ConfigError:
 
 
 def _no_name(kind: Kind, repository: str, error: Exception) -> ConfigError:
-    return ConfigError(
-        f"{repository!r} as a {kind}: {first_line(error)}", "a folder or a repository (user/name)"
-    )
+    return ConfigError(f"{repository!r} as a {kind}: {first_line(error)}", "a folder or a repository (user/name)")
 
 
 def card(source: Source, kind: Kind, token: str | None) -> str:

@@ -22,7 +22,7 @@ def alone(config, folder, threads=1):
     balanced = config.class_weights == "balanced"
     job = TrainJob(
         source, data.labels, Recipe(config.learning_rate, config.epochs, 16), config.seed, True, "fp32", threads, None,
-        None, Secret(None), Secret(None), "alone", {}, 4096, "head", balanced, 9.0, "auto", 1,
+        None, Secret(None), Secret(None), "alone", {}, 4096, "head", 512, balanced, 9.0, "auto", 1,
     )  # fmt: skip
     (folder / "out").mkdir(parents=True)
     return loop.fine_tune(job, *tables, str(folder / "out"), str(folder / "scratch"))

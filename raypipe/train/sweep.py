@@ -6,6 +6,7 @@ tuning"). What is compared is the macro-F1 on the validation share of train; tes
 """
 
 import dataclasses
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -113,6 +114,7 @@ def sweep(
     and so do those that failed.
     """
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", SAVED_EVERY_S)
+    logging.getLogger("ray.tune.execution.tune_controller").addFilter(_is_unexpected)
     function = tune.with_parameters(_run, plans=list(plans), workers=workers, folder=folder)
     trainable = tune.with_resources(function, {"CPU": finetune.TRIAL_CPUS})
     left = storage.join(folder, EXPERIMENT)
@@ -159,6 +161,11 @@ def _run(config: dict[str, Any], plans: list[TrialPlan], workers: Workers, folde
         raise  # a trial that did not end well begins anew with --resume
 
 
+def _is_unexpected(record: logging.LogRecord) -> bool:
+    """Whether a line of Tune's log is worth its traceback: what is raised on purpose is said by ``_Progress``."""
+    return not (record.exc_info and isinstance(record.exc_info[1], RaypipeError))
+
+
 class Reported(TuneReportCallback):
     """Passes on the evaluations, and not the report that ends a training."""
 
@@ -182,6 +189,9 @@ class _Progress(tune.Callback):
         self._groups[trial.trial_id] = result.get("placement_group", "")
         choice = self._choices[trial.config["trial"]]
         ended = sum(other.is_finished() for other in trials)
+        if reason := result.get("reason"):
+            say(f"{choice} failed: {reason}")
+            return
         say(f"{choice}: epoch {result['epoch']:.2f}, macro-F1 {result['macro_f1']:.4f}; {ended} trials have ended")
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:

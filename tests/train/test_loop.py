@@ -55,6 +55,7 @@ def job(model, **changes):
         "tracked_config": {},
         "token_budget": 512,
         "truncation": "head",
+        "max_length": 512,
         "balanced_classes": False,
         "checkpoint_minutes": 0.0,
         "attention": "auto",
