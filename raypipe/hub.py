@@ -182,6 +182,14 @@ def check_target(
             "a Hugging Face token",
             "set HF_TOKEN, log in with `hf auth login`, or name a folder",
         )
+    account, full, state = _look(name, kind, token)
+    if account.get("auth", {}).get("accessToken", {}).get("role") == "read":  # other roles show at the push
+        raise ConfigError(f"a push to {full} with a token that only reads", "a token with write access")
+    return Target(full, state)
+
+
+def _look(name: str, kind: Kind, token: str) -> tuple[dict[str, Any], str, State]:
+    """The account of a token, a repository's name with its owner, and its state. Raises ConfigError."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -189,7 +197,7 @@ def check_target(
     try:
         account = api.whoami()
         full = name if "/" in name else f"{account['name']}/{name}"
-        state = _state(api, full, kind)
+        return account, full, _state(api, full, kind)
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", None)
         if status in (401, 403):
@@ -207,9 +215,6 @@ def check_target(
             "a reachable Hub",
             "check the network and HF_ENDPOINT, or name a folder as the target",
         ) from None
-    if account.get("auth", {}).get("accessToken", {}).get("role") == "read":  # other roles show at the push
-        raise ConfigError(f"a push to {full} with a token that only reads", "a token with write access")
-    return Target(full, state)
 
 
 def refreshed(target: Target, kind: Kind, token: str | None) -> Target:
