@@ -20,8 +20,8 @@ class ScoringConfig(CommonConfig):
     hf_access_token: HfToken = secret()
     """Hugging Face token; HF_TOKEN or the Hub's own store serve without it."""
     max_length: int | None = None
-    """Tokens of a row beyond which it is cut (8 to 512); by default as in the model's training, else
-    512. A model that has fewer positions cuts there."""
+    """Tokens of a row beyond which it is cut (8 to 512); by default as in the model's training, else 512.
+    A model that has fewer positions cuts there."""
     eval_batch_size: int = 16_384
     """Most rows that an evaluation actor takes at a time. They are sorted by length together, so that hardly a padding
     token is computed, and a finished share is kept for --resume; a forward pass takes a fixed number of tokens."""
@@ -37,8 +37,11 @@ class ScoringConfig(CommonConfig):
 
     def validate(self) -> None:
         super().validate()
-        length = MAX_LENGTH if self.max_length is None else self.max_length
-        require(MIN_LENGTH <= length <= MAX_LENGTH, f"--max-length {length}", f"{MIN_LENGTH} to {MAX_LENGTH}")
+        require(
+            self.max_length is None or MIN_LENGTH <= self.max_length <= MAX_LENGTH,
+            f"--max-length {self.max_length}",
+            f"{MIN_LENGTH} to {MAX_LENGTH}",
+        )
         require(self.eval_batch_size >= 1, f"--eval-batch-size {self.eval_batch_size}", "at least 1")
         require(self.top_k >= 1, f"--top-k {self.top_k}", "at least 1")
         if self.cumulative_score is not None:

@@ -9,8 +9,8 @@ from raypipe.config import EvaluateConfig, ScoringConfig, require
 from raypipe.errors import ConfigError
 from raypipe.forecast import Forecast, compared
 from raypipe.hub import Source
-from raypipe.pipeline.common import Clock, finished_output, hf_token, refuse_existing, with_endings, write_json
-from raypipe.pipeline.kept import is_kept, kept_work
+from raypipe.pipeline.common import Clock, finished_output, hf_token, with_endings, write_json
+from raypipe.pipeline.kept import kept_work, refuse_users
 from raypipe.pipeline.rows import Rows, inputs, of_files, of_splits, require_rows
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import StageResult
@@ -32,7 +32,7 @@ def evaluate(config: EvaluateConfig) -> StageResult:
     out = Outputs(config.output_classify_file)
     finished = finished_output(out.mark, config, list(out.paths().values()))
     out.refuse_prepared()
-    out.refuse_users(config)
+    refuse_users(config, out.mark, out.stem, out.predictions_path)
     clock = Clock()
     if config.dry_run:
         from raypipe.pipeline import dry_run
@@ -126,12 +126,6 @@ class Outputs:
         prepared = self.mark.removesuffix("_metrics.json") + "_report.json"
         remedy = "another --output-classify-file: both would write PATH_report.html"
         require(not storage.exists(prepared), f"a prepared set by that name: {prepared}", "a name of its own", remedy)
-
-    def refuse_users(self, config: ScoringConfig, is_ours: bool = False) -> None:
-        """Refuse a PATH.jsonl that no evaluation wrote: it may be a file of the user's. Raises ConfigError."""
-        is_ours = is_ours or storage.exists(self.mark) or is_kept(self.folder, self.stem, config.hash())
-        if not (config.overwrite or is_ours):
-            refuse_existing(self.predictions_path)
 
     def paths(self) -> dict[str, str]:
         names = {"predictions": self.predictions, "metrics": self.metrics, "page": self.page}

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from raypipe import __version__, locks, storage
+from raypipe.config import CommonConfig
 from raypipe.errors import ConfigError, RaypipeError
+from raypipe.pipeline.common import refuse_existing
 
 _PLAN = "plan.json"  # in a folder of Ray Train or Tune: whose work it holds
 
@@ -55,6 +57,15 @@ def kept_work(
 def is_kept(folder: str, name: str, config_hash: str) -> bool:
     """Whether there is kept work of a run with this configuration."""
     return any(kept.startswith(f"{config_hash}-") for kept in storage.names_in(work_root(folder, name)))
+
+
+def refuse_users(config: CommonConfig, mark: str, name: str, *outputs: str) -> None:
+    """Refuse to replace files that no run of ours made: no ``mark`` is beside them, and no kept work of this one.
+
+    Raises ConfigError.
+    """
+    if not (config.overwrite or storage.exists(mark) or is_kept(storage.parent(mark), name, config.hash())):
+        refuse_existing(*outputs)
 
 
 @contextlib.contextmanager

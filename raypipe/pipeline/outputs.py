@@ -10,8 +10,8 @@ from raypipe import storage
 from raypipe.config import PredictConfig
 from raypipe.errors import ConfigError
 from raypipe.evaluate.blocks import Block
-from raypipe.pipeline.common import finished_output, refuse_existing, write_json
-from raypipe.pipeline.kept import is_kept
+from raypipe.pipeline.common import finished_output, write_json
+from raypipe.pipeline.kept import is_kept, refuse_users
 from raypipe.pipeline.rows import Rows
 from raypipe.schema import FORMATS
 
@@ -64,8 +64,7 @@ class Places:
                     "a narrower --input, or rename one",
                 )
         self._names = {name: storage.join(self.path, made) for made, name in taken.items()}
-        if not (config.overwrite or storage.exists(self.mark) or is_kept(self.path, self.stem, config.hash())):
-            refuse_existing(*self._names.values())
+        refuse_users(config, self.mark, self.stem, *self._names.values())
 
     def of(self, file: str) -> str:
         """The output of an input file."""

@@ -46,6 +46,7 @@ class _Sweep:
         self.folder = storage.absolute(config.output_dir or os.path.join("runs", f"sweep-{provenance.stamp()}"))
         self.mark = storage.join(self.folder, "sweep.json")
         self.experiment = storage.join(self.folder, ".ray")  # from which --resume goes on
+        self.is_new = True  # the folder is not there yet
 
     def finished(self) -> dict[str, Any] | None:
         """What --resume may keep of an earlier sweep. Raises ConfigError where one stands in the way."""
@@ -68,23 +69,17 @@ class _Sweep:
         data = self._data()
         splits.check_trainable(data)
         recipes = {name: fitting.recipe_of(self.config, base, self.token)[0] for name, base in bases.items()}
-        is_new = not storage.exists(self.folder)
+        self.is_new = not storage.exists(self.folder)
         with locks.locked(self.experiment):
             self.finished()  # asked again: while this run waited, another one may have ended
-            return self._result(self._tried(workers, bases, recipes, data, self._plan(bases, data), is_new), "done")
+            return self._result(self._tried(workers, bases, recipes, data, self._plan(bases, data)), "done")
 
     def _data(self) -> splits.Splits:
         config = self.config
         return splits.load(str(config.input_hf_dataset), config.text, config.subject_column, self.token)
 
     def _tried(
-        self,
-        workers: Any,
-        bases: dict[str, Source],
-        recipes: dict[str, Any],
-        data: splits.Splits,
-        plan: dict[str, Any],
-        is_new: bool,
+        self, workers: Any, bases: dict[str, Source], recipes: dict[str, Any], data: splits.Splits, plan: dict[str, Any]
     ) -> dict[str, Any]:
         """Run the trials; returns what sweep.json holds."""
         from raypipe.report import console
@@ -95,7 +90,7 @@ class _Sweep:
         goes_on = open_unfinished(self.experiment, plan, config.resume, self.folder)
         at_once, workers = tuning.share_out(workers, len(choices), config.most_at_once())
         say(f"{len(choices)} trials, {at_once} at a time; CPUs of a worker: {workers.cpus_each:.0f}")
-        made_here = None if goes_on else self.folder if is_new else self.experiment
+        made_here = None if goes_on else self.folder if self.is_new else self.experiment
         with self.clock("tokenise"), undone(made_here):
             made = {name: fitting.tokenise(config, base, data, self.token) for name, base in bases.items()}
         storage.remove(self.mark)  # it speaks of an older sweep from here on

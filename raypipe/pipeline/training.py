@@ -11,7 +11,7 @@ from raypipe.errors import ConfigError
 from raypipe.hub import Source
 from raypipe.pipeline import evaluating, fitting, tracked, train_record
 from raypipe.pipeline.common import Clock, finished_output, hf_token, read_mark, wandb_key, write_json
-from raypipe.pipeline.kept import is_unfinished, open_unfinished, undone
+from raypipe.pipeline.kept import is_unfinished, open_unfinished, refuse_users, undone
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import StageResult
 
@@ -88,7 +88,8 @@ class _Run:
             theirs = read_mark(mark).get("config_hash")
             if not config.resume or theirs != config.hash():
                 raise ConfigError(f"a complete output exists: {mark}", "a new --output-classify-file", "--overwrite")
-        self.predictions.refuse_users(config, self.was_killed)
+        if not self.was_killed:
+            refuse_users(config, mark, self.predictions.stem, self.predictions.predictions_path)
 
     def outputs(self) -> dict[str, str]:
         """What a finished run has, by kind."""

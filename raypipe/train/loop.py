@@ -136,8 +136,7 @@ def _classifier(
     job: TrainJob, device: torch.device, bf16: bool, sample: Any, warns: bool
 ) -> tuple[Any, attention.Attention]:
     """The model to train, with the attention that the device and the job allow."""
-    cut = job.truncation, job.max_length
-    model = modeling.new_classifier(job.model, job.labels, job.seed, job.hf_token.value, *cut)
+    model = modeling.new_classifier(job.model, job.labels, job.seed, job.hf_token.value, job.truncation, job.max_length)
     model, computes = attention.install(model, job.attention, device, bf16, sample)
     if warns and computes.reason and (job.attention == "fused" or device.type == "cuda"):
         say(f"warning: no fused attention: {computes.reason}; training with {computes.kind} attention")

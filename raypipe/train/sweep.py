@@ -61,9 +61,9 @@ class Trial:
     choice: Choice
     status: str  # finished, stopped (by ASHA or the time budget), failed, or not started
     reason: str | None = None  # of a failure
-    is_refused: bool = False  # the failure is the flags' or the data's
     history: list[dict[str, float]] = field(default_factory=list)  # its evaluations: step, epoch, macro_f1, ...
     seconds: float = 0.0
+    is_refused: bool = False  # the failure is the flags' or the data's
 
     @property
     def best(self) -> dict[str, float] | None:
@@ -188,10 +188,10 @@ class _Progress(tune.Callback):
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **_: Any) -> None:
         self._groups[trial.trial_id] = result.get("placement_group", "")
         choice = self._choices[trial.config["trial"]]
-        ended = sum(other.is_finished() for other in trials)
         if reason := result.get("reason"):
             say(f"{choice} failed: {reason}")
             return
+        ended = sum(other.is_finished() for other in trials)
         say(f"{choice}: epoch {result['epoch']:.2f}, macro-F1 {result['macro_f1']:.4f}; {ended} trials have ended")
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
@@ -220,7 +220,7 @@ def _outcome(choice: Choice, result: Any) -> Trial:
     if result.error is not None:
         reason = told[-1]["reason"] if told else str(result.error)
         is_refused = bool(told) and told[-1]["exit_code"] == ConfigError.exit_code
-        return Trial(choice, "failed", reason, is_refused, history, seconds)
+        return Trial(choice, "failed", reason, history, seconds, is_refused)
     if not seen:  # what failed before a kill had not begun anew
         return Trial(choice, "not started")
-    return Trial(choice, "finished" if seen[max(seen)]["finished"] else "stopped", None, False, history, seconds)
+    return Trial(choice, "finished" if seen[max(seen)]["finished"] else "stopped", None, history, seconds)
