@@ -65,7 +65,7 @@ def resolve(name: str, kind: Kind, token: str | None) -> Source:
     """Find a folder or repository, the latter with its present commit. Raises ConfigError where there is none."""
     if storage.is_uri(name) or not is_repository(name):
         path = storage.absolute(name)
-        storage.check_reachable(path)
+        storage.require_reachable(path)
         if not storage.exists(path):
             raise ConfigError(f"no {kind} folder {name}", f"a folder or a Hub repository such as user/{kind}")
         return Source(path)
@@ -148,9 +148,7 @@ def fingerprint(source: Source) -> str:
     return digest.hexdigest()
 
 
-def check_target(
-    name: str | None, kind: Kind, token: str | None, output: str, may_replace: bool = False
-) -> Target | None:
+def target_of(name: str | None, kind: Kind, token: str | None, output: str, may_replace: bool = False) -> Target | None:
     """Where a push to this name goes; what cannot work is refused at the door. Raises ConfigError.
 
     ``output`` is the folder that the command is going to write. Only with ``may_replace`` a folder that holds
@@ -164,7 +162,7 @@ def check_target(
             raise ConfigError(
                 f"the target {place} is the output itself, or in it", "another folder", "name another one"
             )
-        storage.check_place(place)
+        storage.require_writable(place)
         if not may_replace and storage.names_in(place):
             raise ConfigError(
                 f"the target {place} is a folder that holds something",
@@ -291,9 +289,10 @@ def _retried(call: Callable[[], T], target: str) -> T:
 
 def _unreachable() -> tuple[type[Exception], ...]:
     """What the Hub's client raises where no answer comes; its HTTP library has changed its name between versions."""
-    from huggingface_hub.utils import _http
+    import huggingface_hub.utils
 
-    library: Any = getattr(_http, "httpx2", None) or getattr(_http, "httpx", None)
+    http = getattr(huggingface_hub.utils, "_http", None)
+    library: Any = getattr(http, "httpx2", None) or getattr(http, "httpx", None)
     return (OSError, library.TransportError) if library is not None else (OSError,)
 
 

@@ -80,7 +80,7 @@ def cleaned_at(card: str) -> float | None:
     return float(found[1]) if found else None
 
 
-def check_trainable(splits: Splits) -> None:
+def require_trainable(splits: Splits) -> None:
     """Refuse one class, and test labels that train lacks. Raises DataError."""
     if len(splits.labels) < 2:
         raise DataError(

@@ -4,6 +4,7 @@ import contextlib
 import fnmatch
 import glob
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ from raypipe.errors import ConfigError
 _URI = re.compile(r"^[a-z][a-z0-9+.-]+://")
 _LOCAL = re.compile(r"^(?:file|local)://")
 _VERSION = ("ETag", "etag", "LastModified", "updated", "mtime", "created")  # of a file, as file systems name it
+_WHOLE = "whole.json"  # in a stage: the names of its outputs, once all are written
 _OBJECT_STORES = ("s3://", "s3a://", "gs://", "gcs://")
 
 
@@ -56,7 +58,7 @@ def filesystem(path: str) -> tuple[Any, str]:
         raise ConfigError(f"cannot open {path}: {error}", "a supported address", remedy) from None
 
 
-def check_reachable(*paths: str | None) -> None:
+def require_reachable(*paths: str | None) -> None:
     """Refuse an address whose bucket is not there or may not be seen. Raises ConfigError."""
     for path in paths:
         if path is None or not path.startswith(_OBJECT_STORES):
@@ -77,10 +79,10 @@ def check_reachable(*paths: str | None) -> None:
             )
 
 
-def check_place(folder: str) -> None:
+def require_writable(folder: str) -> None:
     """Refuse a folder that cannot be made or written to, or an address out of reach. Raises ConfigError."""
     if is_uri(folder):
-        check_reachable(folder)
+        require_reachable(folder)
         return
     there = folder
     while not os.path.lexists(there):
@@ -192,29 +194,58 @@ def staged(folder: str, mark: str, names: list[str]) -> Iterator[str]:
     """A local folder to write the named outputs into; on success they move to their place, the mark last.
 
     Files and folders both move. Where the block raises, nothing of the destination has been touched. An older
-    mark is removed before the first move, so that a reader never takes a mixture for a complete output.
+    mark is removed before the first move, so that a reader never takes a mixture for a complete output. Moves that a
+    kill broke off end by ``finish_moves``.
     """
     local = not is_uri(folder)
     if local:
         os.makedirs(folder, exist_ok=True)
-    stage = os.path.join(folder, f".staging-{mark}") if local else tempfile.mkdtemp(prefix="raypipe-staging-")
+    stage = _stage(folder, mark) if local else tempfile.mkdtemp(prefix="raypipe-staging-")
     shutil.rmtree(stage, ignore_errors=True)  # what a killed run left behind
     os.makedirs(stage)
     try:
         yield stage
         missing = [name for name in [*names, mark] if not os.path.exists(os.path.join(stage, name))]
         assert not missing, f"the stage did not write {missing}"
+        if local:
+            write_text(os.path.join(stage, _WHOLE), json.dumps([*names, mark]))
         remove(join(folder, mark))
         for name in [*names, mark]:
-            source, target = os.path.join(stage, name), join(folder, name)
-            if not local or os.path.isdir(source):
-                remove(target)
-            if local:
-                os.replace(source, target)
-            else:
-                upload(source, target)
+            _put(os.path.join(stage, name), join(folder, name))
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def is_half_moved(folder: str, mark: str) -> bool:
+    """Whether a kill left the outputs of ``staged`` in part in a local folder, in part in their stage."""
+    return (
+        not is_uri(folder)
+        and os.path.exists(os.path.join(_stage(folder, mark), _WHOLE))
+        and not exists(join(folder, mark))
+    )
+
+
+def finish_moves(folder: str, mark: str) -> None:
+    """Move what is left of ``is_half_moved`` outputs into its place; the caller alone works there."""
+    stage = _stage(folder, mark)
+    for name in json.loads(read_text(os.path.join(stage, _WHOLE))):
+        if os.path.exists(os.path.join(stage, name)):
+            _put(os.path.join(stage, name), join(folder, name))
+    shutil.rmtree(stage, ignore_errors=True)
+
+
+def _stage(folder: str, mark: str) -> str:
+    return os.path.join(folder, f".staging-{mark}")
+
+
+def _put(source: str, target: str) -> None:
+    """Move a local file or folder in the place of another, or upload it there."""
+    if is_uri(target) or os.path.isdir(source):
+        remove(target)
+    if is_uri(target):
+        upload(source, target)
+    else:
+        os.replace(source, target)
 
 
 def names_in(folder: str) -> list[str]:

@@ -38,7 +38,7 @@ TABLES: dict[str, type[CommonConfig]] = {
 
 def read(path: str) -> dict[str, dict[str, Any]]:
     """The tables of a configuration file, checked. Raises ConfigError."""
-    storage.check_reachable(path)
+    storage.require_reachable(path)
     try:
         tables = tomllib.loads(storage.read_text(path))
     except OSError as error:

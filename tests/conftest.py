@@ -3,7 +3,10 @@
 import json
 import os
 import random
+import signal
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,6 +93,25 @@ def write_dataset(folder: Path, train: Any, test: Any) -> str:
 
 def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(path).read_bytes().decode().split("\n") if line]
+
+
+def killed_while_moving(new: Path, target: Path, names: list[str], mark: str, moves: int) -> None:
+    """A process puts the files of ``new`` in their place as outputs of ``target``, and dies after some moves."""
+    script = """
+import os, shutil, signal, sys
+from raypipe import storage
+new, target, mark, moves, *names = sys.argv[1:]
+put, done = storage._put, []
+def put_and_die(source, place):
+    if len(done) == int(moves):
+        os.kill(os.getpid(), signal.SIGKILL)
+    done.append(put(source, place))
+storage._put = put_and_die
+with storage.staged(target, mark, names) as stage:
+    shutil.copytree(new, stage, dirs_exist_ok=True)
+"""
+    words = [sys.executable, "-c", script, str(new), str(target), mark, str(moves), *names]
+    assert subprocess.run(words).returncode == -signal.SIGKILL
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -161,6 +161,7 @@ REFUSED = [
         "not exactly one source of rows",
         "--input-hf-dataset, or --input-dir",
     ),
+    (EvaluateConfig, {"label_map": "m.csv"}, "--label-map with --input-hf-dataset", "local files for it"),
     (EvaluateConfig, {"text": "a", "subject_column": "a"}, "--text and --subject-column both 'a'", "two columns"),
     (
         EvaluateConfig,

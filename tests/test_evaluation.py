@@ -1,5 +1,6 @@
 """A trained model judged through the verbs: temperature, traffic, near-copies, kept baselines, comparisons."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -118,6 +119,41 @@ def test_evaluate_after_train_takes_the_kept_baselines(trained, capsys):
     earlier = json.loads((folder / "run/metrics.json").read_text())
     assert metrics["baselines"] == earlier["baselines"] and set(metrics["baselines"]) == {"majority", "tfidf_logreg"}
     assert result.metrics["top1"] == earlier["model"]["top1"]["value"]
+
+
+def test_a_label_map_renames_the_labels_of_a_local_file(trained):
+    """As if the file had had the model's own labels; what the map says counts for --resume."""
+    folder, _, _ = trained
+    rows = sentences(60, seed=9)
+    write_jsonl(folder / "own.jsonl", rows)
+    write_jsonl(folder / "raw.jsonl", [row | {"label": f" {row['label'].upper()}"} for row in rows])
+    labels = sorted({row["label"] for row in rows})
+    (folder / "map.csv").write_text("old,new\n" + "".join(f"{label.upper()},{label}\n" for label in [*labels, "none"]))
+
+    def scored(name, **flags):
+        config = EvaluateConfig(
+            model=str(folder / "run/model"),
+            input_dir=str(folder),
+            filename=f"{name}.jsonl",
+            output_classify_file=str(folder / f"{name}_scored.jsonl"),
+            device="cpu",
+            **flags,
+        )
+        return pipeline.evaluate(config).metrics, config
+
+    own, _ = scored("own")
+    raw, config = scored("raw", label_map=str(folder / "map.csv"))
+    assert raw == own and own["top1"] > 0.5
+    assert [row["label"] for row in read_jsonl(folder / "raw_scored.jsonl")] == [row["label"] for row in rows]
+    again = dataclasses.replace(config, resume=True)
+    assert pipeline.evaluate(again).status == "skipped"
+    (folder / "map.csv").write_text("old,new\nX,y\n")
+    with pytest.raises(ConfigError, match="changed rows"):
+        pipeline.evaluate(again)
+    (folder / "map.csv").write_text("from,to\nX,y\n")
+    with pytest.raises(ConfigError, match="--label-map"):
+        pipeline.evaluate(dataclasses.replace(config, output_classify_file=str(folder / "never.jsonl")))
+    assert not list(folder.glob("never*"))
 
 
 def test_k_beyond_the_labels_is_all_of_them(trained):

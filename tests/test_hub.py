@@ -91,28 +91,28 @@ def test_a_push_to_a_folder_copies(folder, tmp_path):
 
 
 def test_targets_are_checked_at_the_door(server, folder, tmp_path, monkeypatch):
-    assert hub.check_target(None, "dataset", TOKEN, "/out") is None
-    assert hub.check_target("user/set", "dataset", TOKEN, "/out") == hub.Target("user/set", "absent")
-    assert hub.check_target("set", "dataset", TOKEN, "/out") == hub.Target("user/set", "absent"), "the token's own user"
+    assert hub.target_of(None, "dataset", TOKEN, "/out") is None
+    assert hub.target_of("user/set", "dataset", TOKEN, "/out") == hub.Target("user/set", "absent")
+    assert hub.target_of("set", "dataset", TOKEN, "/out") == hub.Target("user/set", "absent"), "the token's own user"
     new = str(tmp_path / "new")
-    assert hub.check_target(new, "dataset", None, "/out") == hub.Target(new, "folder")
+    assert hub.target_of(new, "dataset", None, "/out") == hub.Target(new, "folder")
     with pytest.raises(ConfigError, match="is a folder that holds something"):
-        hub.check_target(str(folder), "dataset", None, "/out")
-    assert hub.check_target(str(folder), "dataset", None, "/out", True) == hub.Target(str(folder), "folder")
+        hub.target_of(str(folder), "dataset", None, "/out")
+    assert hub.target_of(str(folder), "dataset", None, "/out", True) == hub.Target(str(folder), "folder")
     hub.push(str(folder), "user/set", "dataset", TOKEN, "message")
-    target = hub.check_target("user/set", "dataset", TOKEN, "/out")
+    target = hub.target_of("user/set", "dataset", TOKEN, "/out")
     assert target == hub.Target("user/set", "private")
     server.repos["dataset", "user/set"].private = False
     assert hub.refreshed(target, "dataset", TOKEN).state == "public"
     with pytest.raises(ConfigError, match="without a token"):
-        hub.check_target("user/set", "dataset", None, "/out")
+        hub.target_of("user/set", "dataset", None, "/out")
     with pytest.raises(ConfigError, match="does not know this token") as refusal:
-        hub.check_target("user/set", "dataset", "hf_anUNKNOWNtoken", "/out")
+        hub.target_of("user/set", "dataset", "hf_anUNKNOWNtoken", "/out")
     assert "hf_anUNKNOWNtoken" not in str(refusal.value)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match="as a folder of the output"):
-        hub.check_target("me/data", "dataset", TOKEN, str(tmp_path / "me" / "data" / "set_dataset"))
-    assert hub.check_target("me/data", "dataset", TOKEN, str(tmp_path / "me" / "data-2")).state == "absent"
+        hub.target_of("me/data", "dataset", TOKEN, str(tmp_path / "me" / "data" / "set_dataset"))
+    assert hub.target_of("me/data", "dataset", TOKEN, str(tmp_path / "me" / "data-2")).state == "absent"
 
 
 def test_sources_that_lead_nowhere(server, folder, tmp_path):
@@ -129,7 +129,7 @@ def test_sources_that_lead_nowhere(server, folder, tmp_path):
         with pytest.raises(ConfigError, match="expected a folder or a repository"):
             hub.resolve(name, "model", TOKEN)
         with pytest.raises(ConfigError, match="expected a folder or a repository"):
-            hub.check_target(name, "model", TOKEN, "/out")
+            hub.target_of(name, "model", TOKEN, "/out")
 
 
 def test_a_hub_that_cannot_be_reached_is_one_clear_error(server, folder, monkeypatch):
@@ -145,7 +145,7 @@ def test_a_hub_that_cannot_be_reached_is_one_clear_error(server, folder, monkeyp
     with pytest.raises(ConfigError, match="does not answer"):
         hub.card(hub.Source("user/bare", bare.commit), "dataset", TOKEN)
     with pytest.raises(ConfigError, match="cannot be reached"):
-        hub.check_target("user/set", "dataset", TOKEN, "/out")
+        hub.target_of("user/set", "dataset", TOKEN, "/out")
     with pytest.raises(StageError, match="push to user/set failed"):
         hub.push(str(folder), "user/set", "dataset", TOKEN, "message")
 

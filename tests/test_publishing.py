@@ -200,7 +200,7 @@ def test_targets_that_cannot_work_are_refused_before_the_work(server, publish, t
     with pytest.raises(ConfigError, match="is the output itself"):
         publish(rows, target=str(tmp_path / "out" / "set_dataset"))
     with pytest.raises(ConfigError, match="is the output itself, or in it"):
-        hub.check_target(str(tmp_path / "run" / "model"), "model", None, str(tmp_path / "run"))
+        hub.target_of(str(tmp_path / "run" / "model"), "model", None, str(tmp_path / "run"))
     with pytest.raises(ConfigError, match="only reads"):
         publish(rows, hf_access_token="hf_readONLYtoken", allow_literal_token=True)
     server.fail_next(1, status=500, match="/api/datasets/")

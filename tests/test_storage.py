@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from conftest import killed_while_moving
 
 from raypipe import ConfigError, storage
 from raypipe.hub import Source
@@ -149,10 +150,26 @@ def test_an_overwrite_that_is_cut_off_has_no_mark(s3, tmp_path, monkeypatch):
     assert storage.read_text(f"{folder}/report.json") == storage.read_text(f"{folder}/set/fourth.csv") == '"fourth"'
 
 
+@pytest.mark.parametrize("moves", [0, 1, 2])
+def test_moves_that_a_kill_broke_off_are_finished(tmp_path, moves):
+    """Two outputs and the mark move; the kill comes before the first of these moves, the second or the third."""
+    for word in ("old", "new"):
+        for name in ("rows.jsonl", "report.json", f"set/{word}.csv"):
+            storage.write_text(str(tmp_path / word / name), word)
+    old, names = str(tmp_path / "old"), ["rows.jsonl", "set"]
+    killed_while_moving(tmp_path / "new", tmp_path / "old", names, "report.json", moves)
+    assert storage.is_half_moved(old, "report.json") and not storage.exists(f"{old}/report.json")
+    storage.finish_moves(old, "report.json")
+    assert not storage.is_half_moved(old, "report.json")
+    assert storage.names_in(old) == ["report.json", *names]
+    assert {storage.read_text(f"{old}/{name}") for name in storage.match(old, "**/*")} == {"new"}
+    assert storage.names_in(f"{old}/set") == ["new.csv"]
+
+
 def test_buckets_that_are_not_there_are_refused_and_not_made(s3):
-    storage.check_reachable(None, "/local", "relative", s3, f"{s3}/new/key")
+    storage.require_reachable(None, "/local", "relative", s3, f"{s3}/new/key")
     with pytest.raises(ConfigError, match="no bucket raypipe-typo"):
-        storage.check_reachable(s3, "s3://raypipe-typo/out")
+        storage.require_reachable(s3, "s3://raypipe-typo/out")
     assert not storage.exists("s3://raypipe-typo")
     with pytest.raises(FileNotFoundError):
         storage.write_text("s3://raypipe-typo/out/x", "x")

@@ -21,6 +21,8 @@ class AuditConfig(CommonConfig):
     """Folder of local files to audit instead."""
     filename: str | None = None
     """The local file (.jsonl, .jsonl.gz, .csv, .parquet) or glob."""
+    label_map: str | None = None
+    """CSV file with the columns old,new: labels of the local files to rename first, as prepare does."""
     output_filename: Annotated[str, arg(aliases=["-o"])]
     """DIR/NAME.jsonl; the outputs are DIR/NAME_suspects.jsonl, DIR/NAME_audit.json and DIR/NAME_audit.html."""
     text: str = "text"
@@ -39,7 +41,7 @@ class AuditConfig(CommonConfig):
 
     def validate(self) -> None:
         super().validate()
-        one_source(self.input_hf_dataset, self.input_dir, self.filename)
+        one_source(self.input_hf_dataset, self.input_dir, self.filename, self.label_map)
         require(
             self.split == "all" or self.input_hf_dataset is not None,
             f"--split {self.split} without --input-hf-dataset",

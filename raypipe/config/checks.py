@@ -37,13 +37,19 @@ def _adapter(annotation: Any) -> Any:
     return TypeAdapter(annotation)
 
 
-def one_source(dataset: str | None, folder: str | None, filename: str | None) -> None:
-    """Raise ConfigError unless rows come from a dataset, or from local files."""
+def one_source(dataset: str | None, folder: str | None, filename: str | None, label_map: str | None) -> None:
+    """Raise ConfigError unless rows come from a dataset, or from local files, which alone have labels to rename."""
     local, both = bool(folder and filename), bool(dataset and (folder or filename))
     require(
         local != bool(dataset) and not both,
         "not exactly one source of rows",
         "--input-hf-dataset, or --input-dir with --filename",
+    )
+    require(
+        not (dataset and label_map),
+        "--label-map with --input-hf-dataset",
+        "local files for it",
+        "prepare renames the labels of a dataset",
     )
 
 

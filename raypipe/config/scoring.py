@@ -70,6 +70,8 @@ class EvaluateConfig(ScoringConfig, EstimatedConfig):
     """Folder of a local file to score instead."""
     filename: str | None = None
     """The local file (.jsonl, .jsonl.gz, .csv, .parquet) or glob."""
+    label_map: str | None = None
+    """CSV file with the columns old,new: labels of the local files to rename first, as prepare does."""
     subject_column: str = "label"
     """Column that holds the label."""
     output_classify_file: str
@@ -81,7 +83,7 @@ class EvaluateConfig(ScoringConfig, EstimatedConfig):
 
     def validate(self) -> None:
         super().validate()
-        one_source(self.input_hf_dataset, self.input_dir, self.filename)
+        one_source(self.input_hf_dataset, self.input_dir, self.filename, self.label_map)
         require(self.text != self.subject_column, f"--text and --subject-column both {self.text!r}", "two columns")
         require(
             self.output_classify_file.endswith(".jsonl"),

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -16,6 +17,7 @@ def read_label_map(path: str | None) -> dict[str, str]:
     """The renames of a CSV file with the columns old,new. Raises ConfigError."""
     if path is None:
         return {}
+    storage.require_reachable(path)
     try:
         rows = list(csv.reader(io.StringIO(storage.read_text(path).removeprefix("\ufeff"), newline="")))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -39,18 +41,22 @@ def read_label_map(path: str | None) -> dict[str, str]:
 
 def rename(table: Table, renames: dict[str, str]) -> None:
     """Apply the label map: one step, no chains."""
-    for label in sorted(set(renames) - set(table.names)):
-        say(f"warning: the label {label!r} of --label-map never occurs {nearest(label, table.names)}".rstrip())
+    _warn_of_absent(renames, table.names, "--label-map")
     table.rename([renames.get(name, name) for name in table.names])
     table.raw_label = table.label.copy()
+
+
+def _warn_of_absent(labels: Iterable[str], occurring: Iterable[str], flag: str) -> None:
+    """Say which labels that a flag names never occur."""
+    for label in sorted(set(labels) - set(occurring)):
+        say(f"warning: the label {label!r} of {flag} never occurs {nearest(label, occurring)}".rstrip())
 
 
 def filter_labels(table: Table, config: PrepareConfig) -> None:
     """Apply the label filter and the rare-label rule, in this order. Raises DataError."""
     unwanted = {label.strip() for label in config.labels_to_filter}
     occurring = [name for name, size in zip(table.names, table.class_sizes(table.alive), strict=True) if size]
-    for label in sorted(unwanted - set(occurring)):
-        say(f"warning: the label {label!r} of --labels-to-filter never occurs {nearest(label, occurring)}".rstrip())
+    _warn_of_absent(unwanted, occurring, "--labels-to-filter")
     codes = [code for code, name in enumerate(table.names) if name in unwanted]
     alive = table.alive
     table.remove(alive[np.isin(table.label[alive], codes)], schema.FILTERED_LABEL)

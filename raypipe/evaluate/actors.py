@@ -28,7 +28,7 @@ class Actors:
     tokenisers: int  # tasks of one thread that feed the pool
 
 
-def check_device(config: ScoringConfig, waits: bool = True) -> bool:
+def choose_device(config: ScoringConfig, waits: bool = True) -> bool:
     """Whether GPUs score, after waiting for them as long as the configuration says.
 
     Raises ConfigError for ``cuda`` without a GPU, and for a precision that the device does not have.

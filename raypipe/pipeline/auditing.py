@@ -33,7 +33,7 @@ def audit(config: AuditConfig) -> StageResult:
 
     config.validate()
     token = hf_token(config)
-    storage.check_reachable(config.input_dir)
+    storage.require_reachable(config.input_dir)
     out = _Outputs(config.output_filename)
     finished = finished_output(out.mark, config, list(out.paths().values()))
     clock = Clock()
@@ -78,12 +78,15 @@ class _Outputs:
 def _read(config: AuditConfig, token: str | None, out: _Outputs) -> _Rows:
     """The rows of the dataset's splits, or of the local files."""
     if config.input_hf_dataset is None:
+        from raypipe.data import labels
         from raypipe.pipeline.rows import inputs, of_files, require_rows
 
+        renames = labels.read_label_map(config.label_map)
         columns = config.text, config.subject_column
         folder, files = inputs(str(config.input_dir), str(config.filename), *columns, *out.paths().values())
         found = of_files(folder, files, config.text, config.subject_column, READ_ROWS)
         require_rows(found)
+        found = found.renamed(renames)
         frame = found.table().to_pandas().assign(split="")
         return _Rows(frame, found.name, found.fingerprint, found.removed)
     from raypipe import splits

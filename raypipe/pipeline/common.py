@@ -63,7 +63,7 @@ def finished_output(mark: str, config: CommonConfig, outputs: list[str]) -> dict
     Raises ConfigError where a complete output stands in the way or was made with another configuration, or none can
     be written there.
     """
-    storage.check_place(storage.parent(mark))
+    storage.require_writable(storage.parent(mark))
     if not storage.exists(mark) or config.overwrite:
         return None
     if not config.resume:

@@ -27,12 +27,15 @@ def evaluate(config: EvaluateConfig) -> StageResult:
 
     Raises ConfigError or DataError before anything is written.
     """
+    from raypipe.data import labels
+
     config.validate()
     token = hf_token(config)
     out = Outputs(config.output_classify_file)
     finished = finished_output(out.mark, config, list(out.paths().values()))
     out.refuse_prepared()
     refuse_users(config, out.mark, out.stem, out.predictions_path)
+    renames = labels.read_label_map(config.label_map)
     clock = Clock()
     if config.dry_run:
         from raypipe.pipeline import dry_run
@@ -44,7 +47,7 @@ def evaluate(config: EvaluateConfig) -> StageResult:
     with session(config):
         require_shared(out.folder, config.input_dir)
         if finished is None:
-            actors.check_device(config)
+            actors.choose_device(config)
         model = model or resolve_classifier(config.model, token)
         require_shared(model.name if model.is_folder else None)
         if config.input_hf_dataset is not None:
@@ -54,6 +57,7 @@ def evaluate(config: EvaluateConfig) -> StageResult:
             folder, files = local
             rows = of_files(folder, files, config.text, config.subject_column, config.eval_batch_size)
             require_rows(rows)
+            rows = rows.renamed(renames)
         earlier = _earlier(config.compare_with, rows)
         if finished is not None and (
             finished["data_fingerprint"] != rows.fingerprint
@@ -81,11 +85,14 @@ def _local(
     return model, splits.load(config.input_hf_dataset, *columns, token), ("", [])
 
 
-def look_at_files(config: EvaluateConfig) -> None:
+def at_the_door(config: EvaluateConfig) -> None:
     """What can be refused before the model is there: files of rows and of an earlier evaluation. Raises ConfigError."""
+    from raypipe.data import labels
+
     if config.input_hf_dataset is None:
         out = Outputs(config.output_classify_file).predictions_path
         inputs(str(config.input_dir), str(config.filename), config.text, config.subject_column, out)
+        labels.read_label_map(config.label_map)
     if config.compare_with is not None and not storage.exists(storage.absolute(config.compare_with)):
         raise ConfigError(f"--compare-with {config.compare_with} is not there", "predictions of an earlier evaluation")
 
@@ -222,11 +229,11 @@ def make_scorer(
 
     The command has waited for GPUs before. Raises ConfigError where the device cannot do as asked.
     """
-    from raypipe.evaluate.actors import check_device, choose_actors
+    from raypipe.evaluate.actors import choose_actors, choose_device
     from raypipe.evaluate.precision import Precision, choose
     from raypipe.evaluate.scoring import Scorer
 
-    actors = choose_actors(check_device(config, waits=False), sum(block.rows for block in blocks))
+    actors = choose_actors(choose_device(config, waits=False), sum(block.rows for block in blocks))
     place = None if work is None else storage.join(work, f"{'gpu' if actors.use_gpu else 'cpu'}.json")
     if place is not None and storage.exists(place):
         precision = Precision(**json.loads(storage.read_text(place)))

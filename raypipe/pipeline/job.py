@@ -11,7 +11,7 @@ from raypipe import storage
 from raypipe.config import PrepareConfig
 from raypipe.errors import ConfigError, DataError
 from raypipe.pipeline.common import Clock, finished_output
-from raypipe.pipeline.kept import is_kept, kept_work, work_root
+from raypipe.pipeline.kept import finish_moves, is_kept, kept_work, work_root
 from raypipe.runtime import say
 from raypipe.schema import BAD_JSON, NOT_UTF8, REASONS, UNUSABLE
 
@@ -39,6 +39,10 @@ class PrepareJob:
                     "outputs apart from inputs",
                     "another -o, or a narrower -f",
                 )
+        if config.previous is not None:
+            stem = storage.absolute(config.previous).removesuffix(".jsonl")
+            name = os.path.basename(stem)
+            finish_moves(storage.parent(stem), name, f"{name}_report.json")
         self.earlier = previous.locate(config.previous, config.output_filename, config.resume)
         self.decontaminated: tuple[str, list[str]] | None = None  # folder and files
         if config.decontaminate is not None:

@@ -68,6 +68,17 @@ def refuse_users(config: CommonConfig, mark: str, name: str, *outputs: str) -> N
         refuse_existing(*outputs)
 
 
+def finish_moves(folder: str, name: str, mark: str) -> None:
+    """Put an output whole in its place that a killed run was moving there; what it replaces is in part gone.
+
+    Raises ConfigError where that run is still at work.
+    """
+    if storage.is_half_moved(folder, mark):
+        with locks.locked(work_root(folder, name)):
+            if storage.is_half_moved(folder, mark):
+                storage.finish_moves(folder, mark)
+
+
 @contextlib.contextmanager
 def undone(place: str | None) -> Iterator[None]:
     """What is raised on purpose leaves nothing at ``place``: from its own checkpoints it would only happen again."""

@@ -37,7 +37,7 @@ class Places:
         """The summary of an earlier run that --resume goes on from. Raises ConfigError where one stands in the way."""
         if self.folder is None:
             return None
-        storage.check_place(self.folder)
+        storage.require_writable(self.folder)
         if not self.is_folder and not config.overwrite and storage.exists(self.path):
             is_ours = storage.exists(self.mark) or is_kept(self.folder, self.stem, config.hash())
             if not (config.resume and is_ours):  # it may be a file of the user's

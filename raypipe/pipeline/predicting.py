@@ -40,7 +40,7 @@ def predict(config: PredictConfig, rows_to: IO[str] | None = None) -> StageResul
         local = None if hub.is_repository(config.model) else resolve_classifier(config.model, token)
         with session(config):
             require_shared(places.folder, "of standard input" if config.input == "-" else folder)
-            actors.check_device(config)
+            actors.choose_device(config)
             model = local or resolve_classifier(config.model, token)
             require_shared(model.name if model.is_folder else None)
             if places.folder is None:

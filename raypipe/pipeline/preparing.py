@@ -54,8 +54,8 @@ def prepare(config: PrepareConfig) -> StageResult:
 def at_the_door(config: PrepareConfig) -> tuple[PrepareJob, hub.Target | None, str | None]:
     """All that can be refused before work, with the target of a push and the token. Raises ConfigError or DataError."""
     token = hf_token(config)
-    read = (config.input_dir, config.label_map, config.corrections, config.decontaminate, config.previous)
-    storage.check_reachable(*read, config.output_filename)
+    read = (config.input_dir, config.corrections, config.decontaminate, config.previous)
+    storage.require_reachable(*read, config.output_filename)
     if config.explore:
         return PrepareJob(config, exploring.Outputs(config.output_filename)), None, token
     out = _Outputs(config.output_filename)

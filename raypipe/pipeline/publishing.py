@@ -13,7 +13,7 @@ from raypipe.schema import DATASET_FILES
 def at_the_door(config: PrepareConfig, dataset: str, token: str | None) -> hub.Target | None:
     """The target of --target-hf-dataset, before work starts; ``dataset`` is the folder to be. Raises ConfigError."""
     may_replace = config.overwrite or config.resume
-    target = hub.check_target(config.target_hf_dataset, "dataset", token, dataset, may_replace)
+    target = hub.target_of(config.target_hf_dataset, "dataset", token, dataset, may_replace)
     if target is None:
         return None
     if target.state == "public" and not config.yes_publish:
@@ -46,7 +46,7 @@ def publish(
     """
     target = hub.refreshed(target, "dataset", token)
     refuse_private_rows(report, target, yes_publish)
-    _check_unchanged(report, outputs["dataset"])
+    _require_unchanged(report, outputs["dataset"])
     past = report["published"]
     if past and past["commit"] and past["target"] == target.name and target.state != "absent":
         say(f"{target.name} has this content already")
@@ -58,7 +58,7 @@ def publish(
     return str(done)
 
 
-def _check_unchanged(report: dict[str, Any], dataset: str) -> None:
+def _require_unchanged(report: dict[str, Any], dataset: str) -> None:
     for path, wanted in report["sha256"]["outputs"].items():
         name = path.rsplit("/", 1)[-1]
         if name in DATASET_FILES and storage.sha256(storage.join(dataset, name)) != wanted:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -53,6 +53,17 @@ class Rows:
         """Of each row, in order."""
         table = self.table(ID, LABEL)
         return table[ID].to_pylist(), table[LABEL].to_pylist()
+
+    def renamed(self, renames: dict[str, str]) -> "Rows":
+        """With the new labels of a label map in place of old ones, each applied once."""
+        import ray
+
+        if not renames:
+            return self
+        task = ray.remote(num_cpus=0.25)(_renamed)
+        refs = a_few_at_a_time(partial(task.remote, block.ref, renames) for block in self.blocks)
+        blocks = [replace(block, ref=ref) for block, ref in zip(self.blocks, refs, strict=True)]
+        return replace(self, blocks=blocks, fingerprint=f"{self.fingerprint} {sorted(renames.items())}")
 
     def weight(self) -> np.ndarray | None:
         """What each row stands for  # (rows,); None where it is not known, no weight, or the same for all."""
@@ -192,6 +203,11 @@ def _usable(table: pa.Table, files: list[str], spans: list[tuple[int, int]]) -> 
     return parts[0] if len(parts) == 1 else parts
 
 
+def _renamed(table: pa.Table, renames: dict[str, str]) -> pa.Table:
+    label = pa.array([renames.get(name, name) for name in table[LABEL].to_pylist()], pa.large_string())
+    return table.set_column(table.column_names.index(LABEL), LABEL, label)
+
+
 def inputs(folder: str, pattern: str, text: str, label: str | None, *made: str) -> tuple[str, list[str]]:
     """The absolute folder and the files under it that fit the pattern; ``made`` are outputs, which none may be.
 
@@ -201,7 +217,7 @@ def inputs(folder: str, pattern: str, text: str, label: str | None, *made: str) 
     from raypipe.errors import ConfigError
 
     folder = storage.absolute(folder)
-    storage.check_reachable(folder)
+    storage.require_reachable(folder)
     files = ingest.find(folder, pattern)
     for path in (storage.join(folder, name) for name in files):
         for place in made:

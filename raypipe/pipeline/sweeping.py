@@ -67,7 +67,7 @@ class _Sweep:
         bases = bases_of(self.config, self.token)
         require_shared(self.folder, *(base.name for base in bases.values() if base.is_folder))
         data = self._data()
-        splits.check_trainable(data)
+        splits.require_trainable(data)
         recipes = {name: fitting.recipe_of(self.config, base, self.token)[0] for name, base in bases.items()}
         self.is_new = not storage.exists(self.folder)
         with locks.locked(self.experiment):

@@ -27,8 +27,8 @@ def train(config: TrainConfig) -> StageResult:
     token = hf_token(config)
     key = wandb_key(config)
     folder = _folder(config)
-    storage.check_place(folder)
-    hub.check_target(config.hf_model_name, "model", token, folder, config.overwrite or config.resume)
+    storage.require_writable(folder)
+    hub.target_of(config.hf_model_name, "model", token, folder, config.overwrite or config.resume)
     run = _Run(config, folder, token, key)
     finished = run.finished()
     if finished is not None:
@@ -37,15 +37,15 @@ def train(config: TrainConfig) -> StageResult:
         from raypipe.pipeline import dry_run
 
         return dry_run.answer("train", dry_run.estimate_train(config), config, run.clock.total())
-    run.look_at_local()
+    run.read_local()
     with session(config), contextlib.ExitStack() as held:
         return run.go(held)
 
 
-def look_at_names(config: TrainConfig) -> None:
+def at_the_door(config: TrainConfig) -> None:
     """What can be refused before the dataset is there: base model and push target. Raises ConfigError."""
     token = hf_token(config)
-    hub.check_target(config.hf_model_name, "model", token, _folder(config), config.overwrite or config.resume)
+    hub.target_of(config.hf_model_name, "model", token, _folder(config), config.overwrite or config.resume)
     _resolve(config, token)
 
 
@@ -74,16 +74,16 @@ class _Run:
         """What --resume may keep of an earlier run. Raises ConfigError where an output or its place is another's."""
         model = storage.join(self.folder, "model")
         found = None if self.was_killed else finished_output(self.mark, self.config, [model])
-        self._check_places()
+        self._require_places()
         return found
 
-    def _check_places(self) -> None:
+    def _require_places(self) -> None:
         """Refuse places beside the run's folder that cannot be written to, or hold another's. Raises ConfigError."""
         config, mark = self.config, self.predictions.mark
-        storage.check_place(self.predictions.folder)
+        storage.require_writable(self.predictions.folder)
         self.predictions.refuse_prepared()
         if config.wandb_output is not None:
-            storage.check_place(storage.parent(storage.absolute(config.wandb_output)))
+            storage.require_writable(storage.parent(storage.absolute(config.wandb_output)))
         if storage.exists(mark) and not (config.overwrite or self.was_killed):
             theirs = read_mark(mark).get("config_hash")
             if not config.resume or theirs != config.hash():
@@ -116,7 +116,7 @@ class _Run:
             outputs["published"] = self._push(outputs["model"], config.hf_model_name)
         return StageResult("train", config.hash(), "skipped", outputs, finished["rows"], finished["scores"])
 
-    def look_at_local(self) -> None:
+    def read_local(self) -> None:
         """What is on this machine is read before Ray starts, so that a wrong name costs no minute."""
         config = self.config
         if not hub.is_repository(str(config.input_hf_dataset)):
@@ -127,7 +127,7 @@ class _Run:
     def _load(self) -> splits.Splits:
         config = self.config
         data = splits.load(str(config.input_hf_dataset), config.text, config.subject_column, self.token)
-        splits.check_trainable(data)
+        splits.require_trainable(data)
         return data
 
     def go(self, held: contextlib.ExitStack) -> StageResult:

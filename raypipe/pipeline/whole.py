@@ -17,10 +17,9 @@ from raypipe.config import (
     require,
 )
 from raypipe.errors import ConfigError
-from raypipe.pipeline import evaluating, training
+from raypipe.pipeline import evaluating, preparing, training
 from raypipe.pipeline.common import Clock
 from raypipe.pipeline.job import PrepareJob
-from raypipe.pipeline.preparing import at_the_door, prepare
 from raypipe.report import pages
 from raypipe.report.hints import Story
 from raypipe.runtime import session
@@ -39,7 +38,7 @@ def run(config: RunConfig) -> StageResult:
     clock = Clock()
     folder = storage.absolute(config.run_dir or os.path.join("runs", f"run-{provenance.stamp()}"))
     index = storage.join(folder, "index.html")
-    storage.check_place(folder)
+    storage.require_writable(folder)
     if storage.exists(index) and not (config.overwrite or config.resume):
         raise ConfigError(f"a complete run exists: {index}", "a new --run-dir", "--overwrite or --resume")
     stages = _configure(config, folder)
@@ -48,7 +47,7 @@ def run(config: RunConfig) -> StageResult:
         from raypipe.pipeline import dry_run
 
         return dry_run.answer("run", dry_run.estimate_run(stages, job), config, clock.total())
-    verbs: dict[str, Any] = {"prepare": prepare, "train": training.train, "evaluate": evaluating.evaluate}
+    verbs: dict[str, Any] = {"prepare": preparing.prepare, "train": training.train, "evaluate": evaluating.evaluate}
     results: dict[str, StageResult] = {}
     with session(config):
         for name in stages:
@@ -78,10 +77,10 @@ def run(config: RunConfig) -> StageResult:
 
 def _refuse_early(stages: dict[str, Any]) -> PrepareJob | None:
     """Raise at once what a later stage would raise after hours, ConfigError or DataError; the job of prepare."""
-    job = at_the_door(stages["prepare"])[0] if "prepare" in stages else None
-    training.look_at_names(stages["train"])
+    job = preparing.at_the_door(stages["prepare"])[0] if "prepare" in stages else None
+    training.at_the_door(stages["train"])
     if "evaluate" in stages:
-        evaluating.look_at_files(stages["evaluate"])
+        evaluating.at_the_door(stages["evaluate"])
     return job
 
 

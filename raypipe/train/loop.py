@@ -68,20 +68,17 @@ def fine_tune(
     torch.set_num_threads(job.threads)
     if job.use_cpu:
         memory.keep_freed()
-    bf16 = job.uses_bf16()
     validation = validation.take(np.argsort(_lengths(validation), kind="stable"))  # neighbours pad least
     batches = job.batches(_lengths(train), rank, world)
     best = checkpoints.KeepBest(os.path.join(scratch, "best"), job.early_stopping_patience)
     progress = {"seconds": 0.0, "finished": False} if resume is None else checkpoints.go_on(resume, batches, best)
     tokenizer = modeling.load_tokenizer(job.model, job.hf_token.value)
     collate = DataCollatorWithPadding(tokenizer)
-    arguments = _arguments(job, bf16, batches, os.path.join(scratch, "checkpoints"), int(_lengths(validation).max()))
+    arguments = _arguments(job, batches, os.path.join(scratch, "checkpoints"), int(_lengths(validation).max()))
     sample = collate([TokenRows(train)[int(row)] for row in _of_all_lengths(train)])
-    model, computes = _classifier(job, arguments.device, bf16, sample, warns=rank == 0)
+    model, computes = _classifier(job, arguments, sample, warns=rank == 0)
+    forecast = _forecast(job, _lengths(validation).sum() / _lengths(train).sum(), resume is None, progress["seconds"])
     key, group = job.wandb_key.value, job.run_group
-    held_out = _lengths(validation).sum() / _lengths(train).sum()
-    limit_s = job.forecast_limit_s if resume is None else None  # what was allowed to begin may end
-    forecast = WholeTime(limit_s, job.evaluations_per_epoch * held_out, progress["seconds"])
     with tracking.tracked(folder, job.run_name, job.tracked_config, key, rank == 0, group) as tracker:
         trainer = StepTrainer(
             batches=batches,
@@ -97,19 +94,27 @@ def fine_tune(
         trainer.remove_callback(PrinterCallback)  # Track says what there is to say
         seconds = _train(trainer, resume, progress)
     if rank == 0:
-        shutil.copytree(best.folder, os.path.join(folder, "model"))
-        tokenizer.model_max_length = job.max_length  # plain transformers cuts there as well
-        tokenizer.save_pretrained(os.path.join(folder, "model"))
+        _save(best, tokenizer, job.max_length, os.path.join(folder, "model"))
     return {
-        **_history(trainer.state),
-        "calibration": best.calibration,
+        **_history(trainer.state, best, forecast),
         "seconds": round(seconds, 2),
-        "predicted_s": forecast.predicted_s,
         "workers": world,
         "rows_of_a_step": round(len(train) / batches.steps, 2),
         "wandb": {"id": tracker.id, "offline": tracker.offline},
         **_computed(job, arguments, batches, computes),
     }
+
+
+def _forecast(job: TrainJob, held_out: float, is_new: bool, seconds_before: float) -> WholeTime:
+    """``held_out``: tokens of an evaluation over those of an epoch."""
+    limit_s = job.forecast_limit_s if is_new else None  # what was allowed to begin may end
+    return WholeTime(limit_s, job.evaluations_per_epoch * held_out, seconds_before)
+
+
+def _save(best: checkpoints.KeepBest, tokenizer: Any, max_length: int, folder: str) -> None:
+    shutil.copytree(best.folder, folder)
+    tokenizer.model_max_length = max_length  # plain transformers cuts there as well
+    tokenizer.save_pretrained(folder)
 
 
 def _train(trainer: StepTrainer, resume: str | None, progress: dict[str, Any]) -> float:
@@ -122,22 +127,25 @@ def _train(trainer: StepTrainer, resume: str | None, progress: dict[str, Any]) -
     return time.monotonic() - start + float(progress["seconds"])
 
 
-def _history(state: TrainerState) -> dict[str, Any]:
-    """What the Trainer knows of the training when it has ended."""
+def _history(state: TrainerState, best: checkpoints.KeepBest, forecast: WholeTime) -> dict[str, Any]:
+    """What is known of the training when it has ended."""
     return {
         "history": state.log_history,
         "steps": state.global_step,
         "epochs": state.epoch,
         "best_macro_f1": state.best_metric,
+        "calibration": best.calibration,
+        "predicted_s": forecast.predicted_s,
     }
 
 
 def _classifier(
-    job: TrainJob, device: torch.device, bf16: bool, sample: Any, warns: bool
+    job: TrainJob, arguments: TrainingArguments, sample: Any, warns: bool
 ) -> tuple[Any, attention.Attention]:
     """The model to train, with the attention that the device and the job allow."""
+    device = arguments.device
     model = modeling.new_classifier(job.model, job.labels, job.seed, job.hf_token.value, job.truncation, job.max_length)
-    model, computes = attention.install(model, job.attention, device, bf16, sample)
+    model, computes = attention.install(model, job.attention, device, arguments.bf16, sample)
     if warns and computes.reason and (job.attention == "fused" or device.type == "cuda"):
         say(f"warning: no fused attention: {computes.reason}; training with {computes.kind} attention")
     return model, computes
@@ -204,7 +212,7 @@ def _balanced(table: pa.Table, classes: int) -> torch.Tensor:
     return torch.tensor(len(table) / (classes * np.maximum(counts, 1)), dtype=torch.float32)
 
 
-def _arguments(job: TrainJob, bf16: bool, batches: TokenBatches, folder: str, longest: int) -> TrainingArguments:
+def _arguments(job: TrainJob, batches: TokenBatches, folder: str, longest: int) -> TrainingArguments:
     recipe = job.recipe
     return TrainingArguments(
         output_dir=folder,
@@ -214,7 +222,7 @@ def _arguments(job: TrainJob, bf16: bool, batches: TokenBatches, folder: str, lo
         learning_rate=recipe.learning_rate,
         warmup_steps=recipe.warmup,
         weight_decay=recipe.weight_decay,
-        bf16=bf16,
+        bf16=job.uses_bf16(),
         use_cpu=job.use_cpu,
         seed=job.seed,
         data_seed=job.seed,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import read_jsonl, sentences, write_jsonl
+from conftest import killed_while_moving, read_jsonl, sentences, write_jsonl
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from raypipe import ConfigError, DataError, PrepareConfig
@@ -221,6 +221,22 @@ def test_the_output_itself_as_previous(prepare_rows, tmp_path):
     Path(target.replace("set.jsonl", "set_report.json")).unlink()
     with pytest.raises(ConfigError, match="has no report"):
         prepare_rows(None, output_filename=target, previous=target)
+
+
+def test_a_kill_while_the_new_set_takes_its_place_loses_neither(prepare_rows, tmp_path):
+    """The killed run has removed the report and moved two files; the next one moves the others, and goes on."""
+    target, new = tmp_path / "fixed", tmp_path / "new"
+    rows = sentences(120, seed=15)
+    prepare_rows(rows, output_filename=str(target / "set.jsonl"))
+    previous = {"previous": str(target / "set.jsonl")}
+    after = prepare_rows(sentences(60, seed=16) + rows, output_filename=str(new / "set.jsonl"), **previous)
+    names = [path.name for path in sorted(new.iterdir()) if path.name != "set_report.json"]
+    killed_while_moving(new, target, names, "set_report.json", moves=2)
+    assert not (target / "set_report.json").exists()
+    once_more = prepare_rows(None, output_filename=str(target / "set.jsonl"), overwrite=True, **previous)
+    check_account(once_more, after)
+    assert [once_more[side] for side in ("train", "test")] == [after[side] for side in ("train", "test")]
+    assert [path.name for path in sorted(target.iterdir())] == sorted([*names, "set_report.json"])
 
 
 def test_what_is_refused_and_what_resume_notices(prepare_rows, tmp_path):

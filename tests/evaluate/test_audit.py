@@ -161,6 +161,11 @@ def test_files_with_small_classes_and_a_short_list(tmp_path, local_ray):
     assert any("1 rows cannot be judged" in notice for notice in report["notices"])
     again = pipeline.audit(AuditConfig(**settings, top_share=0.25, near_copy_threshold=1.0, resume=True))
     assert again.status == "skipped" and again.metrics == result.metrics
+    (tmp_path / "map.csv").write_text("old,new\ntwo,one\n")
+    settings["output_filename"] = str(tmp_path / "m/a.jsonl")
+    pipeline.audit(AuditConfig(**settings, label_map=str(tmp_path / "map.csv")))
+    classes = json.loads((tmp_path / "m/a_audit.json").read_text())["classes"]
+    assert classes["one"]["rows"] == 3 and "two" not in classes
     with pytest.raises(DataError, match="--folds 61 where the largest class has"):
         pipeline.audit(AuditConfig(**settings | {"output_filename": str(tmp_path / "p/a.jsonl")}, folds=61))
     assert not (tmp_path / "p").exists()

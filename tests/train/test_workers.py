@@ -170,3 +170,16 @@ def test_one_cpu_serves_data_training_and_evaluation_in_turn(tmp_path, tiny_mode
     answer = json.loads(done.stdout.splitlines()[-1])
     assert answer["status"] == "done" and "tfidf_logreg_top1" in answer["metrics"]
     assert json.loads((tmp_path / "run/run.json").read_text())["workers"]["cpus_each"] == 1
+
+
+def test_on_its_own_ray_a_trainer_lacks_the_one_callback_that_asks_the_dashboard():
+    """It is left out by its name in Ray's own code; a Ray that calls it otherwise shows here."""
+    from ray.train.torch import TorchTrainer
+
+    from raypipe.train.local_trainer import LocalTrainer
+
+    stock, own = (
+        [type(c).__name__ for c in kind(print)._create_default_callbacks()] for kind in (TorchTrainer, LocalTrainer)
+    )
+    assert [name for name in stock if name not in own] == ["PlacementGroupCleanerCallback"]
+    assert set(own) < set(stock)

@@ -76,7 +76,7 @@ def load(config: TrainConfig) -> Sampled:
         )
     )
     if found.is_whole:
-        splits.check_trainable(found.splits)
+        splits.require_trainable(found.splits)
     return found
 
 
