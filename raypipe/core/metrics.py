@@ -71,8 +71,14 @@ def class_estimates(
     scores = {"macro_f1": _macro_f1, "weighted_f1": _weighted_f1, "mcc": _mcc}
     if not known.any():
         return dict.fromkeys(scores, NOTHING)
-    weights = np.ones(len(true)) if weight is None else weight
-    kinds, counts = np.unique(np.column_stack([true, predicted, weights])[known], axis=0, return_counts=True)
+    cells = (true * classes + predicted)[known]
+    if weight is None:
+        cells, counts = np.unique(cells, return_counts=True)
+        weights = np.ones(len(cells))
+    else:
+        pairs, counts = np.unique(np.column_stack([cells, weight[known]]), axis=0, return_counts=True)
+        cells, weights = pairs[:, 0].astype(int), pairs[:, 1]
+    kinds = np.column_stack([*np.divmod(cells, classes), weights])
     whole = _sums_of((counts @ _columns(kinds, classes))[None, :])
     drawn = _sums_of(resampled_sums(_columns(kinds, classes), counts, seed))
     return {name: percentiles(float(score(whole)[0]), score(drawn)) for name, score in scores.items()}

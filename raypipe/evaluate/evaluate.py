@@ -1,11 +1,13 @@
 """Numbers from scored rows: the headline as prepared and as your traffic, baselines beside it, and each class."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from raypipe.core import calibration, intervals, metrics
+from raypipe.core.calibration import Probabilities
+from raypipe.core.intervals import Estimate
 from raypipe.evaluate.earlier import Earlier
 from raypipe.evaluate.near_copies import NearCopies
 from raypipe.evaluate.scoring import Scored
@@ -34,10 +36,12 @@ def evaluate(
     A row whose label the model does not know counts as wrong, for all alike. ``temperature`` is the model's, by which
     the scores were made already.
     """
-    scored = _wide(scored)
-    true, first, classes = scored.true, scored.best[:, 0], len(labels)
+    true, first, classes = scored.true.astype(np.int64), scored.best[:, 0], len(labels)
     ks = sorted({*HEADLINE, top_k})
-    correct, known = first == true, true >= 0
+    correct, confidence = first == true, scored.scores[:, 0].astype(float)
+    after = Probabilities(confidence, scored.p_true)
+    before = Probabilities(scored.plain_score, scored.plain_p_true)
+    own, plain = calibration.probability_estimates([after, before], correct, seed)
     matrix = metrics.confusion(true, first, classes)
     others = {}
     for name, ranked in beside.rankings.items():
@@ -48,14 +52,18 @@ def evaluate(
         }
     return {
         "rows": len(true),
-        "unknown_label_rows": int((~known).sum()),
+        "unknown_label_rows": int((true < 0).sum()),
         "cut_rows": int(scored.cut.sum()),
-        "model": _model(scored, classes, ks, seed, None),
+        "model": _headline(scored.best, true, classes, ks, seed, None) | _public(own),
         "baselines": others,
-        "traffic": None if beside.weight is None else _traffic(scored, classes, ks, seed, beside),
+        "traffic": None if beside.weight is None else _traffic(scored.best, true, after, classes, ks, seed, beside),
         "compared": None if beside.earlier is None else _compared(correct, beside.earlier),
-        "calibration": {"temperature": temperature, **_calibration(scored, correct, seed)},
-        "coverage": [_coverage(scored.scores[:, 0], correct, confidence) for confidence in CONFIDENCES],
+        "calibration": {
+            "temperature": temperature,
+            **_calibration("before", plain, before, correct),
+            **_calibration("after", own, after, correct),
+        },
+        "coverage": [_coverage(confidence, correct, least) for least in CONFIDENCES],
         "near_copies": None if beside.near_copies is None else _near_copies(correct, true, beside),
         "truncation": _apart({"cut": scored.cut, "uncut": ~scored.cut}, correct, true, beside),
         "lengths": _lengths(scored.tokens, correct),
@@ -70,12 +78,6 @@ def hardest(scored: Scored) -> np.ndarray:
     return wrong[np.argsort(-scored.scores[wrong, 0], kind="stable")][:HARDEST]
 
 
-def _wide(scored: Scored) -> Scored:
-    """The same numbers in 64 bits, in which sums over all rows are exact enough."""
-    floats = {name: getattr(scored, name).astype(float) for name in ("p_true", "plain_score", "plain_p_true")}
-    return replace(scored, true=scored.true.astype(np.int64), scores=scored.scores[:, :1].astype(float), **floats)
-
-
 def _headline(
     ranked: np.ndarray, true: np.ndarray, classes: int, ks: list[int], seed: int, weight: np.ndarray | None
 ) -> dict[str, Any]:
@@ -88,26 +90,23 @@ def _headline(
             scores[f"top{k}"] = calibration.mean_estimate(hits.astype(float), seed, weight).public()
     predicted = np.where(ranked[:, 0] < 0, classes, ranked[:, 0])  # one class more for labels that the model lacks
     found = metrics.class_estimates(true, predicted, classes + 1, seed, weight)
-    return scores | {"accuracy": scores["top1"]} | {name: estimate.public() for name, estimate in found.items()}
+    return scores | {"accuracy": scores["top1"]} | _public(found)
 
 
-def _model(scored: Scored, classes: int, ks: list[int], seed: int, weight: np.ndarray | None) -> dict[str, Any]:
-    known = scored.true >= 0
-    losses = calibration.log_loss(scored.p_true[known])
-    correct = scored.best[:, 0] == scored.true
-    return _headline(scored.best, scored.true, classes, ks, seed, weight) | {
-        "log_loss": calibration.mean_estimate(losses, seed, None if weight is None else weight[known]).public(),
-        "ece": calibration.calibration_estimate(scored.scores[:, 0], correct, seed, weight).public(),
-    }
+def _public(estimates: dict[str, Estimate]) -> dict[str, Any]:
+    return {name: estimate.public() for name, estimate in estimates.items()}
 
 
-def _traffic(scored: Scored, classes: int, ks: list[int], seed: int, beside: Beside) -> dict[str, Any]:
+def _traffic(
+    best: np.ndarray, true: np.ndarray, said: Probabilities, classes: int, ks: list[int], seed: int, beside: Beside
+) -> dict[str, Any]:
     """The headlines again, each row counted as often as its weight says."""
     weight = beside.weight
+    (own,) = calibration.probability_estimates([said], best[:, 0] == true, seed, weight)
     return {
-        "model": _model(scored, classes, ks, seed, weight),
+        "model": _headline(best, true, classes, ks, seed, weight) | _public(own),
         "baselines": {
-            name: _headline(ranked, scored.true, classes, ks, seed, weight) for name, ranked in beside.rankings.items()
+            name: _headline(ranked, true, classes, ks, seed, weight) for name, ranked in beside.rankings.items()
         },
     }
 
@@ -125,18 +124,10 @@ def _compared(correct: np.ndarray, earlier: Earlier) -> dict[str, Any]:
     }
 
 
-def _calibration(scored: Scored, correct: np.ndarray, seed: int) -> dict[str, Any]:
-    known = scored.true >= 0
-    sides = {"before": (scored.plain_score, scored.plain_p_true), "after": (scored.scores[:, 0], scored.p_true)}
-    return {
-        f"{name}_{side}": value
-        for side, (confidence, p_true) in sides.items()
-        for name, value in {
-            "ece": calibration.calibration_estimate(confidence, correct, seed).public(),
-            "log_loss": calibration.mean_estimate(calibration.log_loss(p_true[known]), seed).public(),
-            "reliability": _reliability(confidence, correct),
-        }.items()
-    }
+def _calibration(side: str, estimates: dict[str, Estimate], said: Probabilities, correct: np.ndarray) -> dict[str, Any]:
+    """Before or after the temperature."""
+    values = _public(estimates) | {"reliability": _reliability(said.best, correct)}
+    return {f"{name}_{side}": value for name, value in values.items()}
 
 
 def _reliability(confidence: np.ndarray, correct: np.ndarray) -> list[dict[str, Any]]:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from raypipe.core import calibration
+from raypipe.core import calibration, intervals
+from raypipe.core.intervals import Estimate
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -21,18 +22,27 @@ def scored() -> tuple[np.ndarray, np.ndarray]:
     return 2 * logits, true
 
 
+def estimates(
+    best: np.ndarray, correct: np.ndarray, true: np.ndarray | None = None, weight: np.ndarray | None = None
+) -> dict[str, Estimate]:
+    said = calibration.Probabilities(best, best if true is None else true)
+    (found,) = calibration.probability_estimates([said], correct, 0, weight)
+    return found
+
+
+def error(confidence: list[float], correct: list[bool]) -> float:
+    return estimates(np.array(confidence, float), np.array(correct, bool))["ece"].value
+
+
 def test_calibration_error_by_hand() -> None:
-    confidence = np.array([0.95, 0.9, 0.85, 0.3, 0.3, 1.0])
-    correct = np.array([True, True, False, False, True, True])
-    # ten bins: [0.8, 0.9) |0.85 - 0|; [0.9, 1.0] |2.85 - 3|; [0.3, 0.4) |0.6 - 1|; over six rows
-    expected = (0.85 + 0.15 + 0.4) / 6
-    error = calibration.expected_calibration_error
-    assert error(confidence, correct, bins=10) == pytest.approx(expected, abs=1e-12)
-    assert error(np.ones(4), np.array([True] * 4)) == 0
-    assert error(np.array([0.61, 0.63]), np.array([True, False])) == pytest.approx(0.12)
-    # fifteen bins part these two, so that they no longer cancel
-    assert error(np.array([0.55, 0.65]), np.array([True, False])) == pytest.approx(0.55)
-    assert np.isnan(error(np.empty(0), np.empty(0, bool)))
+    confidence, correct = [0.95, 0.9, 0.85, 0.3, 0.3, 1.0], [True, True, False, False, True, True]
+    # fifteen bins: the last holds 0.95 and 1 |1.95 - 2|, and then |0.9 - 1|; |0.85 - 0|; |0.6 - 1|; over six rows
+    assert error(confidence, correct) == pytest.approx((0.05 + 0.1 + 0.85 + 0.4) / 6, abs=1e-12)
+    assert error([1.0] * 4, [True] * 4) == 0
+    assert error([0.61, 0.63], [True, False]) == pytest.approx(0.12)
+    # two bins part these, so that they do not cancel
+    assert error([0.55, 0.65], [True, False]) == pytest.approx(0.55)
+    assert np.isnan(error([], []))
 
 
 def test_the_bins_add_up_to_the_error(scored: tuple[np.ndarray, np.ndarray]) -> None:
@@ -42,7 +52,7 @@ def test_the_bins_add_up_to_the_error(scored: tuple[np.ndarray, np.ndarray]) -> 
     assert rows.sum() == len(true) and np.isnan(sure[rows == 0]).all()
     filled = rows > 0
     error = (rows[filled] * np.abs(sure[filled] - right[filled])).sum() / len(true)
-    value, low, high = calibration.calibration_estimate(confidence, correct, seed=0)
+    value, low, high = estimates(confidence, correct)["ece"]
     assert value == pytest.approx(error, abs=1e-12) and low < value < high
 
 
@@ -50,9 +60,30 @@ def test_log_loss_equals_sklearn(scored: tuple[np.ndarray, np.ndarray]) -> None:
     logits, true = scored
     logits[0, true[0]] = -1e4  # a probability of 0 is bounded as there
     probabilities = softmax(logits)
-    ours = calibration.mean_estimate(calibration.log_loss(probabilities[np.arange(len(true)), true]), seed=0)
+    p_true = probabilities[np.arange(len(true)), true]
+    ours = estimates(p_true, np.ones(len(true), bool))["log_loss"]
     assert ours.value == pytest.approx(sk.log_loss(true, probabilities, labels=range(6)), abs=1e-9)
     assert ours.low < ours.value < ours.high
+    some = np.where(np.arange(len(true)) < 1000, p_true, np.nan)
+    assert estimates(p_true, np.ones(len(true), bool), some)["log_loss"].value == pytest.approx(
+        sk.log_loss(true[:1000], probabilities[:1000], labels=range(6)), abs=1e-9
+    )
+    assert np.isnan(estimates(p_true, np.ones(len(true), bool), np.full(len(true), np.nan))["log_loss"]).all()
+
+
+def test_the_sides_share_their_resamples_and_are_each_as_alone() -> None:
+    """More rows than are drawn at a time, and as wide as the central limit says."""
+    random = np.random.default_rng(4)
+    rows = intervals.PART + 5000
+    first, second = (random.random(rows).astype(np.float32) for _ in range(2))
+    correct = random.random(rows) < first
+    sides = [calibration.Probabilities(p, p) for p in (first, second)]
+    found = calibration.probability_estimates(sides, correct, 0)
+    assert found == [estimates(p, correct) for p in (first, second)]
+    losses = -np.log(first.astype(float))
+    value, low, high = found[0]["log_loss"]
+    assert value == pytest.approx(losses.mean(), abs=1e-9)
+    assert high - low == pytest.approx(2 * 1.96 * losses.std() / np.sqrt(rows), rel=0.1)
 
 
 def test_weights_repeat_rows() -> None:
@@ -63,9 +94,10 @@ def test_weights_repeat_rows() -> None:
     assert (
         ours.value == pytest.approx(np.repeat(values, weight).mean(), abs=1e-12) and ours.low < ours.value < ours.high
     )
-    error = calibration.calibration_estimate(values, correct, 0, weight.astype(float)).value
-    repeated = calibration.expected_calibration_error(np.repeat(values, weight), np.repeat(correct, weight))
-    assert error == pytest.approx(repeated, abs=1e-12)
+    weighted = estimates(values, correct, weight=weight.astype(float))
+    repeated = estimates(np.repeat(values, weight), np.repeat(correct, weight))
+    for name, estimate in weighted.items():
+        assert estimate.value == pytest.approx(repeated[name].value, abs=1e-12)
 
 
 def test_the_temperature_is_the_best_of_a_grid_and_undoes_a_scale(scored: tuple[np.ndarray, np.ndarray]) -> None:

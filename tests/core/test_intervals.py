@@ -113,6 +113,19 @@ def test_the_chunks_of_the_bootstrap_change_nothing_but_memory(monkeypatch: pyte
     assert (intervals.resampled_sums(columns, counts, seed=0) == whole).all()
 
 
+@pytest.mark.parametrize("counts", [np.ones(20, int), np.arange(1, 21), np.full(20, 500)], ids=["1", "few", "many"])
+def test_groups_drawn_in_parts_are_as_likely(counts: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each resample has all rows, and of each group binomially many, with the covariance of a multinomial."""
+    monkeypatch.setattr(intervals, "PART", 6)
+    drawn = intervals.resampled_sums(sp.eye_array(20, format="csr"), counts, seed=0, rounds=20_000)
+    rows, share = counts.sum(), counts / counts.sum()
+    assert (drawn.sum(axis=1) == rows).all()
+    covariance = rows * (np.diag(share) - np.outer(share, share))
+    error = np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)) / 20_000)  # of an entry, about
+    assert (np.abs(drawn.mean(axis=0) - counts) < 5 * np.sqrt(np.diag(covariance) / 20_000)).all()
+    assert (np.abs(np.cov(drawn.T) - covariance) < 7 * error).all()
+
+
 def test_percentiles_without_bias_are_quantiles() -> None:
     drawn = np.linspace(-1, 1, 2001)
     value, low, high = intervals.percentiles(0.0, drawn)
