@@ -194,30 +194,34 @@ def staged(folder: str, mark: str, names: list[str]) -> Iterator[str]:
     """A local folder to write the named outputs into; on success they move to their place, the mark last.
 
     Files and folders both move. Where the block raises, nothing of the destination has been touched. An older
-    mark is removed before the first move, so that a reader never takes a mixture for a complete output. Moves that a
-    kill broke off end by ``finish_moves``.
+    mark is removed before the first move, so that a reader never takes a mixture for a complete output. Moves in a
+    local folder that are broken off, by a kill or an error, end by ``finish_moves``.
     """
     local = not is_uri(folder)
     if local:
         os.makedirs(folder, exist_ok=True)
     stage = _stage(folder, mark) if local else tempfile.mkdtemp(prefix="raypipe-staging-")
-    shutil.rmtree(stage, ignore_errors=True)  # what a killed run left behind
+    _discard(stage)  # what a killed run left behind
     os.makedirs(stage)
+    moving = False
     try:
         yield stage
         missing = [name for name in [*names, mark] if not os.path.exists(os.path.join(stage, name))]
         assert not missing, f"the stage did not write {missing}"
         if local:
             write_text(os.path.join(stage, _WHOLE), json.dumps([*names, mark]))
+            moving = True
         remove(join(folder, mark))
         for name in [*names, mark]:
             _put(os.path.join(stage, name), join(folder, name))
+        moving = False
     finally:
-        shutil.rmtree(stage, ignore_errors=True)
+        if not moving:
+            _discard(stage)
 
 
 def is_half_moved(folder: str, mark: str) -> bool:
-    """Whether a kill left the outputs of ``staged`` in part in a local folder, in part in their stage."""
+    """Whether the outputs of ``staged`` are in part in a local folder, in part in their stage still."""
     return (
         not is_uri(folder)
         and os.path.exists(os.path.join(_stage(folder, mark), _WHOLE))
@@ -231,11 +235,17 @@ def finish_moves(folder: str, mark: str) -> None:
     for name in json.loads(read_text(os.path.join(stage, _WHOLE))):
         if os.path.exists(os.path.join(stage, name)):
             _put(os.path.join(stage, name), join(folder, name))
-    shutil.rmtree(stage, ignore_errors=True)
+    _discard(stage)
 
 
 def _stage(folder: str, mark: str) -> str:
     return os.path.join(folder, f".staging-{mark}")
+
+
+def _discard(stage: str) -> None:
+    """Remove a stage, first of all the note that it is whole: a part of it must not pass for that."""
+    Path(stage, _WHOLE).unlink(missing_ok=True)
+    shutil.rmtree(stage, ignore_errors=True)
 
 
 def _put(source: str, target: str) -> None:

@@ -121,7 +121,7 @@ def test_evaluate_after_train_takes_the_kept_baselines(trained, capsys):
     assert result.metrics["top1"] == earlier["model"]["top1"]["value"]
 
 
-def test_a_label_map_renames_the_labels_of_a_local_file(trained):
+def test_a_label_map_renames_the_labels_of_a_local_file(trained, capfd):
     """As if the file had had the model's own labels; what the map says counts for --resume."""
     folder, _, _ = trained
     rows = sentences(60, seed=9)
@@ -144,6 +144,7 @@ def test_a_label_map_renames_the_labels_of_a_local_file(trained):
     own, _ = scored("own")
     raw, config = scored("raw", label_map=str(folder / "map.csv"))
     assert raw == own and own["top1"] > 0.5
+    assert f"{len(labels)} of {len(labels) + 1} labels of --label-map occur" in capfd.readouterr().err
     assert [row["label"] for row in read_jsonl(folder / "raw_scored.jsonl")] == [row["label"] for row in rows]
     again = dataclasses.replace(config, resume=True)
     assert pipeline.evaluate(again).status == "skipped"

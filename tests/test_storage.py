@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,27 @@ def test_moves_that_a_kill_broke_off_are_finished(tmp_path, moves):
     assert storage.names_in(old) == ["report.json", *names]
     assert {storage.read_text(f"{old}/{name}") for name in storage.match(old, "**/*")} == {"new"}
     assert storage.names_in(f"{old}/set") == ["new.csv"]
+
+
+def test_an_error_between_moves_leaves_what_can_be_finished_and_no_part_of_it_passes_for_whole(tmp_path, monkeypatch):
+    folder, put = str(tmp_path), storage._put
+
+    def broken(source, target):
+        if target.endswith("report.json"):
+            raise OSError("no room")
+        put(source, target)
+
+    monkeypatch.setattr(storage, "_put", broken)
+    with pytest.raises(OSError, match="no room"), storage.staged(folder, "report.json", ["rows.jsonl"]) as stage:
+        for name in ("rows.jsonl", "report.json"):
+            storage.write_text(f"{stage}/{name}", "new")
+    monkeypatch.undo()
+    assert storage.is_half_moved(folder, "report.json") and storage.read_text(f"{folder}/rows.jsonl") == "new"
+    with monkeypatch.context() as killed:
+        killed.setattr(storage.shutil, "rmtree", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt), storage.staged(folder, "report.json", ["rows.jsonl"]):
+            pass
+    assert storage.exists(stage) and not storage.is_half_moved(folder, "report.json")
 
 
 def test_buckets_that_are_not_there_are_refused_and_not_made(s3):

@@ -8,7 +8,7 @@ from scipy.special import ndtr, ndtri
 Z95 = float(ndtri(0.975))
 ROUNDS = 1000  # bootstrap resamples
 PART = 1 << 15  # groups that are drawn at a time: so many counts stay in a processor's cache
-CELLS = 1 << 19  # draws held at a time; bounds memory, never changes the result
+CELLS = 1 << 19  # draws held at a time; bounds memory, never changes what is drawn
 _GROUPED_FROM = 16  # rows a group from which drawing group counts is cheaper than drawing rows
 
 
@@ -76,9 +76,9 @@ def resampled_sums(columns: Columns, counts: np.ndarray, seed: int, rounds: int 
     """Sums of the columns over each of ``rounds`` resamples of the rows  # (rounds, columns).
 
     Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 6. Rows that are alike are one group:
-    ``columns``  # (groups, columns) holds what one row of it adds, ``counts``  # (groups,) how many rows it has. The
-    groups are drawn in parts: how many rows of a resample come from each part is multinomial, and within a part all
-    rows are equally likely.
+    ``columns``  # (groups, columns) holds what one row of it adds, ``counts``  # (groups,) how many rows it has, one at
+    least. The groups are drawn in parts: how many rows of a resample come from each part is multinomial, and within a
+    part all rows are equally likely.
     """
     random = np.random.default_rng(seed)
     starts = np.arange(0, len(counts), PART)

@@ -29,6 +29,7 @@ def audit(config: AuditConfig) -> StageResult:
 
     Raises ConfigError or DataError before anything is written.
     """
+    from raypipe.data import labels
     from raypipe.report import console
 
     config.validate()
@@ -36,10 +37,11 @@ def audit(config: AuditConfig) -> StageResult:
     storage.require_reachable(config.input_dir)
     out = _Outputs(config.output_filename)
     finished = finished_output(out.mark, config, list(out.paths().values()))
+    renames = labels.read_label_map(config.label_map)
     clock = Clock()
     with session(config):
         require_shared(out.folder, config.input_dir)
-        rows = _read(config, token, out)
+        rows = _read(config, token, out, renames)
         if finished is not None and finished["data_fingerprint"] != rows.fingerprint:
             raise ConfigError("--resume with changed rows", "those of the finished audit", "--overwrite")
         report = finished or _alone(config, rows, out, clock)
@@ -75,13 +77,11 @@ class _Outputs:
         return {kind: storage.join(self.folder, name) for kind, name in names.items()}
 
 
-def _read(config: AuditConfig, token: str | None, out: _Outputs) -> _Rows:
+def _read(config: AuditConfig, token: str | None, out: _Outputs, renames: dict[str, str]) -> _Rows:
     """The rows of the dataset's splits, or of the local files."""
     if config.input_hf_dataset is None:
-        from raypipe.data import labels
         from raypipe.pipeline.rows import inputs, of_files, require_rows
 
-        renames = labels.read_label_map(config.label_map)
         columns = config.text, config.subject_column
         folder, files = inputs(str(config.input_dir), str(config.filename), *columns, *out.paths().values())
         found = of_files(folder, files, config.text, config.subject_column, READ_ROWS)

@@ -40,9 +40,7 @@ class PrepareJob:
                     "another -o, or a narrower -f",
                 )
         if config.previous is not None:
-            stem = storage.absolute(config.previous).removesuffix(".jsonl")
-            name = os.path.basename(stem)
-            finish_moves(storage.parent(stem), name, f"{name}_report.json")
+            self._finish_previous(config.previous)
         self.earlier = previous.locate(config.previous, config.output_filename, config.resume)
         self.decontaminated: tuple[str, list[str]] | None = None  # folder and files
         if config.decontaminate is not None:
@@ -50,6 +48,19 @@ class PrepareJob:
             self.decontaminated = storage.parent(path), ingest.find(storage.parent(path), path.rsplit("/", 1)[-1])
             ingest.peek(*self.decontaminated, config.text, None)
         self.checksums: dict[str, str] = {}
+
+    def _finish_previous(self, stem: str) -> None:
+        """A killed run may have left the earlier set in part where it was made. Raises ConfigError."""
+        stem = storage.absolute(stem).removesuffix(".jsonl")
+        folder, name = storage.parent(stem), os.path.basename(stem)
+        mark = f"{name}_report.json"
+        if (self.config.dry_run or self.config.explore) and storage.is_half_moved(folder, mark):
+            raise ConfigError(
+                f"--previous {stem}, whose files a killed run was moving to their places",
+                "a set that is whole",
+                "any other prepare with this --previous moves the rest",
+            )
+        finish_moves(folder, name, mark)
 
     def read_checksums(self) -> None:
         """SHA-256 of the input, and of the files that flags name: they decide the result as the input does."""

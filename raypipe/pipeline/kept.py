@@ -13,6 +13,7 @@ from raypipe import __version__, locks, storage
 from raypipe.config import CommonConfig
 from raypipe.errors import ConfigError, RaypipeError
 from raypipe.pipeline.common import refuse_existing
+from raypipe.runtime import say
 
 _PLAN = "plan.json"  # in a folder of Ray Train or Tune: whose work it holds
 
@@ -71,12 +72,14 @@ def refuse_users(config: CommonConfig, mark: str, name: str, *outputs: str) -> N
 def finish_moves(folder: str, name: str, mark: str) -> None:
     """Put an output whole in its place that a killed run was moving there; what it replaces is in part gone.
 
-    Raises ConfigError where that run is still at work.
+    Raises ConfigError where that run is still at work, or nothing can be written there.
     """
     if storage.is_half_moved(folder, mark):
+        storage.require_writable(folder)
         with locks.locked(work_root(folder, name)):
             if storage.is_half_moved(folder, mark):
                 storage.finish_moves(folder, mark)
+                say(f"the files of {name} that a killed run left are in their places in {folder}")
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Rows on their way to the actors: a dataset's test split, or local files."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from raypipe.errors import DataError
 from raypipe.evaluate import blocks as blocks_of
 from raypipe.evaluate.blocks import Block
 from raypipe.pipeline import weights
-from raypipe.runtime import a_few_at_a_time
+from raypipe.runtime import a_few_at_a_time, say
 from raypipe.schema import ID, LABEL, TEXT, WEIGHT
 from raypipe.splits import Splits
 
@@ -60,10 +61,13 @@ class Rows:
 
         if not renames:
             return self
-        task = ray.remote(num_cpus=0.25)(_renamed)
-        refs = a_few_at_a_time(partial(task.remote, block.ref, renames) for block in self.blocks)
-        blocks = [replace(block, ref=ref) for block, ref in zip(self.blocks, refs, strict=True)]
-        return replace(self, blocks=blocks, fingerprint=f"{self.fingerprint} {sorted(renames.items())}")
+        task = ray.remote(num_cpus=0.25, num_returns=2)(_renamed)
+        made = a_few_at_a_time(partial(task.remote, block.ref, renames) for block in self.blocks)
+        occurring = set().union(*ray.get([found for _, found in made]))
+        say(f"{len(occurring)} of {len(renames)} labels of --label-map occur")
+        blocks = [replace(block, ref=ref) for block, (ref, _) in zip(self.blocks, made, strict=True)]
+        digest = hashlib.sha256(json.dumps(sorted(renames.items())).encode()).hexdigest()
+        return replace(self, blocks=blocks, fingerprint=f"{self.fingerprint} {digest}")
 
     def weight(self) -> np.ndarray | None:
         """What each row stands for  # (rows,); None where it is not known, no weight, or the same for all."""
@@ -203,9 +207,11 @@ def _usable(table: pa.Table, files: list[str], spans: list[tuple[int, int]]) -> 
     return parts[0] if len(parts) == 1 else parts
 
 
-def _renamed(table: pa.Table, renames: dict[str, str]) -> pa.Table:
-    label = pa.array([renames.get(name, name) for name in table[LABEL].to_pylist()], pa.large_string())
-    return table.set_column(table.column_names.index(LABEL), LABEL, label)
+def _renamed(table: pa.Table, renames: dict[str, str]) -> tuple[pa.Table, set[str]]:
+    """The table with other labels, and which of those to rename it had."""
+    old = table[LABEL].to_pylist()
+    label = pa.array([renames.get(name, name) for name in old], pa.large_string())
+    return table.set_column(table.column_names.index(LABEL), LABEL, label), renames.keys() & set(old)
 
 
 def inputs(folder: str, pattern: str, text: str, label: str | None, *made: str) -> tuple[str, list[str]]:

@@ -74,10 +74,10 @@ class _Run:
         """What --resume may keep of an earlier run. Raises ConfigError where an output or its place is another's."""
         model = storage.join(self.folder, "model")
         found = None if self.was_killed else finished_output(self.mark, self.config, [model])
-        self._require_places()
+        self._refuse_places()
         return found
 
-    def _require_places(self) -> None:
+    def _refuse_places(self) -> None:
         """Refuse places beside the run's folder that cannot be written to, or hold another's. Raises ConfigError."""
         config, mark = self.config, self.predictions.mark
         storage.require_writable(self.predictions.folder)

@@ -233,6 +233,9 @@ def test_a_kill_while_the_new_set_takes_its_place_loses_neither(prepare_rows, tm
     names = [path.name for path in sorted(new.iterdir()) if path.name != "set_report.json"]
     killed_while_moving(new, target, names, "set_report.json", moves=2)
     assert not (target / "set_report.json").exists()
+    with pytest.raises(ConfigError, match="a killed run was moving"):
+        prepare_rows(None, output_filename=str(tmp_path / "third" / "set.jsonl"), dry_run=True, **previous)
+    assert not (target / "set_report.json").exists(), "a dry run moves nothing"
     once_more = prepare_rows(None, output_filename=str(target / "set.jsonl"), overwrite=True, **previous)
     check_account(once_more, after)
     assert [once_more[side] for side in ("train", "test")] == [after[side] for side in ("train", "test")]

@@ -166,6 +166,9 @@ def test_files_with_small_classes_and_a_short_list(tmp_path, local_ray):
     pipeline.audit(AuditConfig(**settings, label_map=str(tmp_path / "map.csv")))
     classes = json.loads((tmp_path / "m/a_audit.json").read_text())["classes"]
     assert classes["one"]["rows"] == 3 and "two" not in classes
+    settings["output_filename"] = str(tmp_path / "n/a.jsonl")
+    with pytest.raises(ConfigError, match="--label-map"):
+        pipeline.audit(AuditConfig(**settings, label_map=str(tmp_path / "nowhere.csv")))
     with pytest.raises(DataError, match="--folds 61 where the largest class has"):
         pipeline.audit(AuditConfig(**settings | {"output_filename": str(tmp_path / "p/a.jsonl")}, folds=61))
     assert not (tmp_path / "p").exists()
