@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -175,6 +174,9 @@ def test_an_error_between_moves_leaves_what_can_be_finished_and_no_part_of_it_pa
             raise OSError("no room")
         put(source, target)
 
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
     monkeypatch.setattr(storage, "_put", broken)
     with pytest.raises(OSError, match="no room"), storage.staged(folder, "report.json", ["rows.jsonl"]) as stage:
         for name in ("rows.jsonl", "report.json"):
@@ -182,7 +184,7 @@ def test_an_error_between_moves_leaves_what_can_be_finished_and_no_part_of_it_pa
     monkeypatch.undo()
     assert storage.is_half_moved(folder, "report.json") and storage.read_text(f"{folder}/rows.jsonl") == "new"
     with monkeypatch.context() as killed:
-        killed.setattr(storage.shutil, "rmtree", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT))
+        killed.setattr(storage.shutil, "rmtree", interrupted)
         with pytest.raises(KeyboardInterrupt), storage.staged(folder, "report.json", ["rows.jsonl"]):
             pass
     assert storage.exists(stage) and not storage.is_half_moved(folder, "report.json")

@@ -114,6 +114,7 @@ def sweep(
     and so do those that failed.
     """
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", SAVED_EVERY_S)
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # it would end at Ctrl-C as if all trials had ended
     logging.getLogger("ray.tune.execution.tune_controller").addFilter(_is_unexpected)
     function = tune.with_parameters(_run, plans=list(plans), workers=workers, folder=folder)
     trainable = tune.with_resources(function, {"CPU": finetune.TRIAL_CPUS})

@@ -2,7 +2,9 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
+import signal
 import subprocess
 import sys
 import tomllib
@@ -75,15 +77,18 @@ def test_the_best_rate_is_found_and_feeds_train(tmp_path, local_ray, still_model
     assert again.status == "skipped" and again.metrics == result.metrics
 
 
-def test_a_killed_sweep_runs_no_ended_trial_again(tmp_path, still_model, dataset):
-    """In a Ray of its own with one CPU."""
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_or_interrupted_sweep_runs_no_ended_trial_again(tmp_path, still_model, dataset, by):
+    """In a Ray of its own with one CPU. Ctrl-C ends it with 130, and not as if all trials had ended."""
     folder, rates = tmp_path / "sweep", ["0.001", "0.002"]
     flags = {"--input-hf-dataset": dataset, "--model-for-training-finetune": still_model, "--output-dir": str(folder)}
     flags |= {"--device": "cpu", "--precision": "fp32", "--epochs": "2", "--batch-size": "16", "--num-cpus": "1"}
     flags |= {"--scheduler": "none", "--evaluations-per-epoch": "1", "--seed": "1"}
     command = [sys.executable, "-m", "raypipe.cli", "sweep", *(word for pair in flags.items() for word in pair)]
     command += ["--learning-rates", *rates]
-    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # which a test in the background ignores
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    first = subprocess.Popen(command, preexec_fn=heard, start_new_session=True, **pipes)
 
     def an_end_is_known():
         return any("TERMINATED" in path.read_text() for path in folder.glob(".ray/tune/experiment_state-*.json"))
@@ -91,10 +96,12 @@ def test_a_killed_sweep_runs_no_ended_trial_again(tmp_path, still_model, dataset
     wait_until(an_end_is_known, going_on=lambda: first.poll() is None)
     ended = {path: path.stat().st_mtime_ns for path in folder.glob(".ray/tune/*/result.json") if _ended(path)}
     children = psutil.Process(first.pid).children(recursive=True)
-    for process in [psutil.Process(first.pid), *children]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    first.wait(30)
+    first.send_signal(by)
+    if by == signal.SIGKILL:
+        for process in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+    assert first.wait(PATIENCE_S) == (130 if by == signal.SIGINT else -by)
     assert ended and not (folder / "sweep.json").exists()
     done = subprocess.run([*command, "--resume"], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr[-3000:]
