@@ -203,20 +203,17 @@ def staged(folder: str, mark: str, names: list[str]) -> Iterator[str]:
     stage = _stage(folder, mark) if local else tempfile.mkdtemp(prefix="raypipe-staging-")
     _discard(stage)  # what a killed run left behind
     os.makedirs(stage)
-    moving = False
     try:
         yield stage
         missing = [name for name in [*names, mark] if not os.path.exists(os.path.join(stage, name))]
         assert not missing, f"the stage did not write {missing}"
         if local:
             write_text(os.path.join(stage, _WHOLE), json.dumps([*names, mark]))
-            moving = True
         remove(join(folder, mark))
         for name in [*names, mark]:
             _put(os.path.join(stage, name), join(folder, name))
-        moving = False
     finally:
-        if not moving:
+        if not is_half_moved(folder, mark):
             _discard(stage)
 
 

@@ -95,6 +95,11 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(path).read_bytes().decode().split("\n") if line]
 
 
+def hear_interrupts() -> None:
+    """The preexec_fn of a process that takes SIGINT, which a test in the background ignores."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def killed_while_moving(new: Path, target: Path, names: list[str], mark: str, moves: int) -> None:
     """A process puts the files of ``new`` in their place as outputs of ``target``, and dies after some moves."""
     script = """

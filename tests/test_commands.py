@@ -1,7 +1,6 @@
 """The commands as users type them, in processes of their own, against a Hub on loopback."""
 
 import contextlib
-import functools
 import json
 import os
 import shutil
@@ -11,7 +10,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from conftest import read_jsonl, sentences, write_jsonl
+from conftest import hear_interrupts, read_jsonl, sentences, write_jsonl
 from hub_server import HubServer
 from waiting import PATIENCE_S
 
@@ -112,8 +111,7 @@ def test_classic_commands_verbatim(tmp_path, tiny_model):
 def test_an_interrupted_command_ends_with_130_and_one_line(tmp_path):
     command = [sys.executable, "-m", "raypipe.cli", "predict", "--model", "any"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # which a test in the background ignores
-    with subprocess.Popen(command, cwd=tmp_path, text=True, preexec_fn=heard, **pipes) as process:
+    with subprocess.Popen(command, cwd=tmp_path, text=True, preexec_fn=hear_interrupts, **pipes) as process:
         process.stdin.write("x" * (1 << 20))  # more than a pipe holds: written once the command reads
         for _ in range(10):  # Python drops one that comes while it collects garbage
             process.send_signal(signal.SIGINT)

@@ -30,8 +30,8 @@ def kept_work(
     Raises ConfigError where ``resume`` finds the work of others alone; without ``strict`` that is removed.
     """
     root = work_root(folder, name)
-    plan = f"{config_hash}-{_short(inputs)}-"
-    mine = plan + _short([layout, __version__])
+    plan = f"{config_hash}-{short_hash(inputs)}-"
+    mine = plan + short_hash([layout, __version__])
     is_new = not storage.exists(folder)
     with locks.locked(root):
         found = [kept for kept in storage.names_in(root) if kept != locks.LOCK]
@@ -124,5 +124,6 @@ def work_root(folder: str, name: str) -> str:
     return storage.join(folder, f".{name}.work")
 
 
-def _short(value: Any) -> str:
+def short_hash(value: Any) -> str:
+    """16 hex digits that tell JSON values apart."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

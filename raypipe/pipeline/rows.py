@@ -1,6 +1,5 @@
 """Rows on their way to the actors: a dataset's test split, or local files."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from raypipe.errors import DataError
 from raypipe.evaluate import blocks as blocks_of
 from raypipe.evaluate.blocks import Block
 from raypipe.pipeline import weights
+from raypipe.pipeline.kept import short_hash
 from raypipe.runtime import a_few_at_a_time, say
 from raypipe.schema import ID, LABEL, TEXT, WEIGHT
 from raypipe.splits import Splits
@@ -66,8 +66,7 @@ class Rows:
         occurring = set().union(*ray.get([found for _, found in made]))
         say(f"{len(occurring)} of {len(renames)} labels of --label-map occur")
         blocks = [replace(block, ref=ref) for block, (ref, _) in zip(self.blocks, made, strict=True)]
-        digest = hashlib.sha256(json.dumps(sorted(renames.items())).encode()).hexdigest()
-        return replace(self, blocks=blocks, fingerprint=f"{self.fingerprint} {digest}")
+        return replace(self, blocks=blocks, fingerprint=f"{self.fingerprint} {short_hash(renames)}")
 
     def weight(self) -> np.ndarray | None:
         """What each row stands for  # (rows,); None where it is not known, no weight, or the same for all."""

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import json
 import signal
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import sentences, write_dataset
+from conftest import hear_interrupts, sentences, write_dataset
 from waiting import PATIENCE_S, wait_until
 
 from raypipe import ConfigError, SweepConfig, pipeline
@@ -86,9 +85,8 @@ def test_a_killed_or_interrupted_sweep_runs_no_ended_trial_again(tmp_path, still
     flags |= {"--scheduler": "none", "--evaluations-per-epoch": "1", "--seed": "1"}
     command = [sys.executable, "-m", "raypipe.cli", "sweep", *(word for pair in flags.items() for word in pair)]
     command += ["--learning-rates", *rates]
-    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # which a test in the background ignores
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    first = subprocess.Popen(command, preexec_fn=heard, start_new_session=True, **pipes)
+    first = subprocess.Popen(command, preexec_fn=hear_interrupts, start_new_session=True, **pipes)
 
     def an_end_is_known():
         return any("TERMINATED" in path.read_text() for path in folder.glob(".ray/tune/experiment_state-*.json"))
