@@ -118,8 +118,13 @@ def _talk(machines: list[dict[str, Any]]) -> Finding:
     every_gpu = all(node["Resources"].get("GPU", 0) > 0 for node in machines)
     used = {"num_cpus": 0, "num_gpus": 1 if every_gpu else 0}
     workers = [ray.remote(**used)(_Worker).options(**_there(node)).remote() for node in machines]
+    addresses = [worker.address.remote() for worker in workers]
     try:
-        address = ray.get(workers[0].address.remote(), timeout=TALK_TIMEOUT_S)
+        started, _ = ray.wait(addresses, num_returns=len(addresses), timeout=TALK_TIMEOUT_S)
+        if len(started) < len(addresses):
+            lacking = len(addresses) - len(started)
+            return WARN, f"{lacking} of {len(addresses)} machines gave no worker a place; ask again when they are free"
+        address = ray.get(addresses[0])
         backend = "nccl" if every_gpu else "gloo"
         calls = [w.all_reduce.remote(address, rank, len(workers), backend) for rank, w in enumerate(workers)]
         sums = ray.get(calls, timeout=TALK_TIMEOUT_S)

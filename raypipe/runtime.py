@@ -19,6 +19,7 @@ OOM_RETRIES = "20"
 LOCAL = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
 
 _own = False
+_came: set[str] = set()  # the resources that this session has seen
 
 
 @contextlib.contextmanager
@@ -49,11 +50,13 @@ def session(config: CommonConfig) -> Iterator[None]:
             logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
             with _environment(LOCAL):  # which Ray's processes inherit
                 ray.init(address="local", num_cpus=config.num_cpus, include_dashboard=False, **quiet)
-    except (ConnectionError, ValueError) as error:
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.AuthenticationError) as error:
+        if is_local:
+            raise
         raise ConfigError(
-            f"no Ray cluster answers at {address}: {error}",
-            "a running cluster",
-            "start it, or drop --address and RAY_ADDRESS for a local Ray",
+            f"no use of a Ray cluster at {address}: {error}",
+            "a running cluster with this Ray and Python, and its token where it asks for one",
+            "start it, or drop --address and RAY_ADDRESS for a local Ray; a token goes into RAY_AUTH_TOKEN_PATH",
         ) from None
     try:
         _own = is_local
@@ -63,6 +66,7 @@ def session(config: CommonConfig) -> Iterator[None]:
         yield
     finally:
         _own = False
+        _came.clear()
         ray.shutdown()
 
 
@@ -81,6 +85,11 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 def is_own() -> bool:
     """Whether Ray was started by ``session`` in this process, and ends with it."""
     return _own
+
+
+def came(resource: str) -> bool:
+    """Whether ``wait_for`` has found the resource in this session: where it has gone since, it may come again."""
+    return resource in _came
 
 
 def require_shared(*paths: str | None) -> None:
@@ -138,6 +147,8 @@ def wait_for(resources: dict[str, float], timeout_s: float) -> bool:
         if not lacking or time.monotonic() >= deadline:
             if asked:
                 request_resources(bundles=[])  # a request stands until the next one: machines would never idle down
+            if not lacking:
+                _came.update(resources)
             return not lacking
         if not asked:
             whole = max(1, *(int(amount) for amount in resources.values()))

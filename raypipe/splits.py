@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import fsspec
+import numpy as np
 import pandas as pd
 
 from raypipe import hub, storage
@@ -169,7 +170,7 @@ def _normal(frame: pd.DataFrame, split: str, text_column: str, label_column: str
     for column in (text_column, label_column):
         if column not in frame:
             raise DataError(
-                f"no column {column!r} in {split} of {source}, which has {', '.join(map(repr, frame))}",
+                f"no column {column!r} in {split} of {source}, which has {checks.names_of(frame)}",
                 "the columns of --text and --subject-column",
                 nearest(column, frame),
             )
@@ -186,12 +187,19 @@ def _normal(frame: pd.DataFrame, split: str, text_column: str, label_column: str
                 "a value in each row",
                 "clean the dataset with `raypipe prepare`",
             )
-    ids = frame[ID].astype(str) if ID in frame else [f"{split}.csv:{n}" for n in range(1, len(frame) + 1)]
+    places = pd.Series([f"{split}.csv:{n}" for n in range(1, len(frame) + 1)], frame.index)
+    ids = frame[ID].astype(str).where(frame[ID].notna(), places) if ID in frame else places
     return pd.DataFrame(
         {
             TEXT: frame[text_column].astype(str).to_numpy(),
-            LABEL: frame[label_column].astype(str).str.strip().to_numpy(),
-            ID: ids,
+            LABEL: _as_text(frame[label_column]).str.strip().to_numpy(),
+            ID: ids.to_numpy(),
             WEIGHT: pd.to_numeric(frame[WEIGHT], errors="coerce").to_numpy() if WEIGHT in frame else 1.0,
         }
     )
+
+
+def _as_text(labels: pd.Series) -> pd.Series:
+    """Labels as text, booleans among them as JSON writes them: so they come out of raw files as well."""
+    text = labels.astype(str)
+    return text.mask(np.array([isinstance(label, bool | np.bool_) for label in labels]), text.str.lower())

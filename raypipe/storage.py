@@ -202,7 +202,7 @@ def staged(folder: str, mark: str, names: list[str]) -> Iterator[str]:
         os.makedirs(folder, exist_ok=True)
     stage = _stage(folder, mark) if local else tempfile.mkdtemp(prefix="raypipe-staging-")
     _discard(stage)  # what a killed run left behind
-    os.makedirs(stage)
+    os.makedirs(stage, mode=0o777 if local else 0o700)  # /tmp is everybody's, and these are rows of text
     try:
         yield stage
         missing = [name for name in [*names, mark] if not os.path.exists(os.path.join(stage, name))]

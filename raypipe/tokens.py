@@ -25,9 +25,9 @@ def resolve(value: str | None, flag: str, environment: str, allow_literal: bool)
     the cluster keeps in readable metadata.
     """
     if value is None:
-        token = os.environ.get(environment)
+        token = _of_environment(environment)
     elif value.startswith("env:"):
-        token = os.environ.get(value[4:])
+        token = _of_environment(value[4:])
         if not token:
             raise ConfigError(f"{flag} {value}: that variable is not set", "a variable that holds the token")
     elif value.startswith("@"):
@@ -52,10 +52,15 @@ def resolve(value: str | None, flag: str, environment: str, allow_literal: bool)
                 f"process list; prefer {flag} env:{environment}",
                 file=sys.stderr,
             )
-        token = value
+        token = value.strip()
     if token:
         _KNOWN.add(token)
     return token or None
+
+
+def _of_environment(name: str) -> str:
+    """The variable without the line break that secrets made from files end in: in a header it would be refused."""
+    return os.environ.get(name, "").strip()
 
 
 def remember(*secrets: str) -> None:

@@ -10,9 +10,13 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
 from conftest import hear_interrupts, read_jsonl, sentences, write_jsonl
 from hub_server import HubServer
 from waiting import PATIENCE_S
+
+from raypipe import ConfigError, PredictConfig
+from raypipe.runtime import session
 
 ROOT = Path(__file__).parent.parent
 TOKEN = "hf_classicTOKENofthetest"
@@ -161,6 +165,28 @@ def test_predict_reads_standard_input_and_writes_rows_to_standard_output(tmp_pat
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(rows) == 12 and {row["predictions"][0]["label"] for row in rows} <= {"entailment", "not_entailment"}
     assert json.loads(done.stderr.strip().splitlines()[-1])["counts"]["rows"] == 12
+
+
+def test_a_cluster_that_asks_for_a_token_is_no_traceback(tmp_path):
+    write_jsonl(tmp_path / "in" / "raw.jsonl", sentences(20))
+    words = ["prepare", "-i", "in", "-f", "raw.jsonl", "-o", "out/set.jsonl", "--address", "127.0.0.1:6379"]
+    done = run(["-m", "raypipe.cli", *words], tmp_path, RAY_AUTH_MODE="token", HOME=str(tmp_path))
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr[-2000:]
+    assert "no use of a Ray cluster at 127.0.0.1:6379" in " ".join(done.stderr.split())
+    assert "RAY_AUTH_TOKEN_PATH" in done.stderr and not (tmp_path / "out").exists()
+
+
+def test_a_cluster_of_another_version_is_no_traceback(monkeypatch):
+    def differs(**_):
+        raise RuntimeError("Version mismatch: The cluster was started with: Ray: 2.59.0")
+
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", differs)
+    with (
+        pytest.raises(ConfigError, match=r"no use of .* at other:6379: Version mismatch"),
+        session(PredictConfig(model="m", input="i", address="other:6379")),
+    ):
+        pass
 
 
 def test_doctor_answers(tmp_path):

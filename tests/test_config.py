@@ -554,3 +554,30 @@ def test_python_values_become_those_of_the_flags() -> None:
 def test_a_value_of_another_type_is_refused_where_it_is_given(name: str, value: Any, got: str, expected: str) -> None:
     error = refusal(PrepareConfig, **LEAST[PrepareConfig] | {name: value})
     assert error.args == (got, expected, "")
+
+
+@pytest.mark.parametrize(
+    ("prepare", "train", "flags", "expected"),
+    [
+        ("", 'address = "a:1"\nwait_for_resources = 60', {}, ("a:1", None, 60)),
+        ("num_cpus = 2", "num_cpus = 2", {}, (None, 2, 0)),
+        ("num_cpus = 2\nwait_for_resources = 5", "num_cpus = 3", {"num_cpus": 4}, (None, 4, 5)),
+        ("num_cpus = 2", "num_cpus = 3", {}, "num_cpus 2 for prepare and 3 for train in one run"),
+    ],
+)
+def test_the_stages_of_a_run_have_one_ray(tmp_path, prepare, train, flags, expected):
+    from raypipe.pipeline import whole
+
+    file = tmp_path / "run.toml"
+    file.write_text(
+        f'[prepare]\ninput_dir = "in"\ninput_filename = "a.jsonl"\n{prepare}\n'
+        f'[train]\nmodel_for_training_finetune = "m"\n{train}\n'
+    )
+    config = RunConfig(config=str(file), **flags)
+    stages = whole._configure(config, str(tmp_path / "run"))
+    if isinstance(expected, str):
+        with pytest.raises(ConfigError, match=expected):
+            whole._one_ray(config, stages)
+    else:
+        ray = whole._one_ray(config, stages)
+        assert (ray.address, ray.num_cpus, ray.wait_for_resources) == expected

@@ -164,6 +164,22 @@ def test_a_sample_of_large_files_stands_for_all_of_them(tmp_path, ending):
     assert whole.is_whole and [record.text for _, record in whole.records] == [row["text"] for row in rows]
 
 
+@pytest.mark.parametrize("unwanted", [(), ("neg",)])
+def test_a_large_file_sorted_by_label_is_not_refused_for_its_first_part(tmp_path, monkeypatch, capfd, unwanted):
+    labels = {"neg": 3_000, "neutral": 1_000, "pos": 1_000}
+    rows = [row | {"label": label} for label, n in labels.items() for row in sentences(n, seed=n)]
+    (tmp_path / "in").mkdir()
+    pd.DataFrame(rows).to_csv(tmp_path / "in" / "raw.csv", index=False)
+    (tmp_path / "map.csv").write_text("old,new\npos,good\n")
+    monkeypatch.setattr(sample.take, "__defaults__", (100_000,))
+    flags = {"input_dir": str(tmp_path / "in"), "input_filename": "raw.csv", "label_map": str(tmp_path / "map.csv")}
+    flags |= {"labels_to_filter": unwanted, "output_filename": str(tmp_path / "out" / "set.jsonl")}
+    dry = pipeline.prepare(PrepareConfig(**flags, dry_run=True))
+    assert dry.counts["sample_rows"] < 3_000 and dry.counts["kept"] > 0
+    said = " ".join(capfd.readouterr().err.split())
+    assert "the sample has one label" in said and "never occurs" not in said
+
+
 def test_train_counts_rows_tokens_and_what_is_cut(dataset, tiny_model, untouched):
     from raypipe import splits
     from raypipe.train.finetune import hold_out

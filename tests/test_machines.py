@@ -96,6 +96,28 @@ def test_doctor_proves_the_cluster(cluster, s3, tmp_path):
     assert found["gpus"]["verdict"] == "warn"
 
 
+BUSY = """
+import json, ray
+from raypipe import cluster_check
+ray.init(address="local", num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False)
+class Training:
+    def begun(self): pass
+training = ray.remote(num_cpus=0, num_gpus=1)(Training).remote()
+ray.get(training.begun.remote())
+cluster_check.TALK_TIMEOUT_S = 3
+print(json.dumps(cluster_check._talk(cluster_check._machines())))
+"""
+
+
+def test_gpus_that_others_hold_are_no_fault_of_the_network(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", BUSY], capture_output=True, text=True, timeout=PATIENCE_S, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    verdict, finding = json.loads(done.stdout.splitlines()[-1])
+    assert verdict == "warn" and "1 of 1 machines gave no worker a place" in finding
+
+
 def test_versions_that_differ_are_named():
     from raypipe.cluster_check import compare
 

@@ -166,6 +166,15 @@ def test_an_output_among_the_inputs_is_seen_through_slashes(places):
         pipeline.prepare(config(place, input_dir=f"{place}/in/", output_filename=f"{place}/in/set.jsonl"))
 
 
+def test_rows_on_their_way_to_a_bucket_are_for_their_owner_alone(places):
+    _, place = places
+    with storage.staged(place, "report.json", ["rows.jsonl"]) as stage:
+        assert os.stat(stage).st_mode & 0o077 == 0
+        for name in ("rows.jsonl", "report.json"):
+            storage.write_text(f"{stage}/{name}", "{}")
+    assert storage.exists(f"{place}/report.json") and not os.path.exists(stage)
+
+
 def test_workers_in_another_folder(prepare_rows, tmp_path, monkeypatch):
     """Relative names are those of the command, wherever Ray's workers run; as in a job with a working_dir."""
     import ray

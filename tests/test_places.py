@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import time
 
 import pytest
@@ -89,8 +90,8 @@ OUTPUTS = {  # the verb by its module, and the file that completes its output
 }
 
 
-def begin(module, folder, model):
-    """Run a verb on a few rows, with its output in ``folder``/out."""
+def begin(module, folder, model, **flags):
+    """Run a verb on a few rows, with its output in ``folder``/out; ``flags`` are those of a training."""
     rows = sentences(80)
     write_jsonl(folder / "in" / "a.jsonl", rows)
     dataset = write_dataset(folder / "set", rows[:60], rows[60:])
@@ -113,7 +114,7 @@ def begin(module, folder, model):
                 PredictConfig(model=model, input=f"{folder}/in/a.jsonl", output=output, device="cpu")
             )
         case "training":
-            return pipeline.train(TrainConfig(**trains))
+            return pipeline.train(TrainConfig(**trains, **flags))
         case "sweeping":
             return pipeline.sweep(SweepConfig(learning_rates=(1e-3, 1e-4), **trains))
 
@@ -134,6 +135,24 @@ def test_an_output_that_another_run_completes_while_this_one_waits_is_not_replac
     with pytest.raises(ConfigError, match=r"exists: .*--overwrite to replace it"):
         begin(module, tmp_path, tiny_model)
     assert {path: path.read_text() for path in mark.parent.iterdir()} == theirs
+
+
+def test_a_training_that_another_run_completes_is_not_trained_anew_by_resume(
+    tmp_path, tiny_model, local_ray, monkeypatch
+):
+    """It looked killed at the door, for the other run was still at work."""
+    begin("training", tmp_path, tiny_model)
+    made = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    (tmp_path / "out" / ".ray").mkdir()
+    (tmp_path / "out" / ".ray" / "plan.json").write_text("{}")
+
+    def another_run_ends(*_):
+        shutil.rmtree(tmp_path / "out" / ".ray", ignore_errors=True)
+
+    monkeypatch.setattr("raypipe.pipeline.training.require_shared", another_run_ends)
+    with pytest.raises(ConfigError, match=r"another run has completed .*--resume keeps it now"):
+        begin("training", tmp_path, tiny_model, resume=True)
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == made
 
 
 def _enter_often(folder: str, start, counts) -> None:

@@ -69,3 +69,28 @@ def test_labels_of_the_hub_that_are_no_single_one_are_refused(tmp_path, kind, gi
     frames = splits._from_hub(source, None)
     with pytest.raises(DataError, match=refused):
         splits._normal(frames["train"], "train", "text", "label", str(source))
+
+
+def of_the_hub(folder, columns):
+    """The training rows of a dataset of parquet files, as a repository of the Hub gives them."""
+    for split in ("train", "test"):
+        Dataset.from_dict(columns).to_parquet(folder / f"{split}.parquet")
+    train = splits._from_hub(hub.Source(str(folder)), None)["train"]
+    return splits._normal(train, "train", "text", "label", "it")
+
+
+def test_booleans_are_the_labels_that_raw_files_have(tmp_path):
+    made = of_the_hub(tmp_path, {"text": ["x", "y"], "label": [True, False]})
+    assert made["label"].tolist() == ["true", "false"]
+
+
+def test_a_row_without_an_id_is_named_by_its_place(tmp_path):
+    made = of_the_hub(tmp_path, {"text": ["x", "y", "z"], "label": [1, 2, 1], "id": ["a", None, "c"]})
+    assert made["id"].tolist() == ["a", "train.csv:2", "c"] and made["label"].tolist() == ["1", "2", "1"]
+    assert splits.Splits(made, made, hub.Source("it")).row_fingerprint()
+
+
+def test_a_file_without_a_header_is_refused_without_its_texts(tmp_path):
+    with pytest.raises(DataError, match=r"no column 'text' in train .*which has a long name, 'card_lost'") as refused:
+        load(dataset(tmp_path, "My card 4111 was stolen by Bob,card_lost\nanother,b\n"))
+    assert "Bob" not in str(refused.value)

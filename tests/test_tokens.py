@@ -50,6 +50,18 @@ def test_a_named_variable(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     assert capsys.readouterr() == ("", "")
 
 
+def test_the_line_break_of_a_secret_made_from_a_file_is_no_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MY_TOKEN", VARIABLE):
+        monkeypatch.setenv(name, f"{OPAQUE}\n")
+    assert resolve("env:MY_TOKEN") == resolve(None) == resolve(f" {OPAQUE}\n", allow_literal=True) == OPAQUE
+    assert tokens.redact(f"Illegal header value {f'Bearer {OPAQUE}'.encode()!r}") == (
+        "Illegal header value b'Bearer ***'"
+    )
+    monkeypatch.setenv("MY_TOKEN", "\n")
+    with pytest.raises(ConfigError, match="env:MY_TOKEN: that variable is not set"):
+        resolve("env:MY_TOKEN")
+
+
 def test_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "token").write_text(f"{OPAQUE}\n")
     assert resolve(f"@{tmp_path / 'token'}") == OPAQUE

@@ -9,6 +9,8 @@ from typing import Any
 
 from raypipe.errors import ConfigError, DataError
 
+_A_NAME = re.compile(r"(?=.{1,40}$)\S+(?: \S+){0,2}")  # what can be a column's name; a file without a header has texts
+
 
 def require(holds: bool, got: str, expected: str, remedy: str = "") -> None:
     """Raise ConfigError unless the condition holds."""
@@ -64,6 +66,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """The remedy "did you mean ...", or "" where nothing is near."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else ""
+
+
+def names_of(columns: Iterable[str]) -> str:
+    """The names of columns, the first twelve, for a message; of a file without a header they would be its texts."""
+    return ", ".join(repr(name) if _A_NAME.fullmatch(name) else "a long name" for name in list(columns)[:12])
 
 
 def refuse_twice(columns: Sequence[str], name: str, *wanted: str | None) -> None:

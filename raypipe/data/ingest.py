@@ -4,7 +4,6 @@ import contextlib
 import itertools
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -13,7 +12,7 @@ import pyarrow as pa
 import ray
 
 from raypipe import storage
-from raypipe.config import nearest
+from raypipe.config import checks
 from raypipe.core import text as core_text
 from raypipe.data.reading import read_piece
 from raypipe.data.records import Record
@@ -26,7 +25,6 @@ LINE_BITS = 40  # order = file number << LINE_BITS | line
 COLUMN_FLAGS = ("--text", "--subject")  # which name the two columns; in prepare, that is
 _MOST_PIECES = 256  # small files that one task reads
 _CHECKSUM_TASKS = 256
-_A_NAME = re.compile(r"(?=.{1,40}$)\S+(?: \S+){0,2}")  # what can be a column's name; a file without a header has texts
 _NO_NAMES = {"", ".", ".."}  # parts of a path that lead out of a folder; an object store has keys with them
 PEEKED_ROWS = 200  # records looked at on the driver, to refuse a wrong column before work starts
 PEEKED_IN_VAIN = 50_000  # looked at before a column that no record has is refused: a log may begin without labels
@@ -150,11 +148,10 @@ def peek(
         return  # nothing but bad lines: the ledger counts them and --max-bad-fraction decides
     for column, flag in zip((text_column, label_column), flags, strict=True):
         if column is not None and column not in seen:
-            names = ", ".join(repr(name) if _A_NAME.fullmatch(name) else "a long name" for name in list(seen)[:12])
             raise DataError(
-                f"no column {column!r} in {files[0]}, which has {names}",
+                f"no column {column!r} in {files[0]}, which has {checks.names_of(seen)}",
                 f"the column of {flag}",
-                nearest(column, seen) or f"{flag} COLUMN",
+                checks.nearest(column, seen) or f"{flag} COLUMN",
             )
 
 

@@ -39,9 +39,10 @@ def read_label_map(path: str | None) -> dict[str, str]:
     return renames
 
 
-def rename(table: Table, renames: dict[str, str]) -> None:
-    """Apply the label map: one step, no chains."""
-    _warn_of_absent(renames, table.names, "--label-map")
+def rename(table: Table, renames: dict[str, str], is_whole: bool = True) -> None:
+    """Apply the label map: one step, no chains. A sample, which is not whole, may lack labels without a warning."""
+    if is_whole:
+        _warn_of_absent(renames, table.names, "--label-map")
     table.rename([renames.get(name, name) for name in table.names])
     table.raw_label = table.label.copy()
 
@@ -52,18 +53,26 @@ def _warn_of_absent(labels: Iterable[str], occurring: Iterable[str], flag: str) 
         say(f"warning: the label {label!r} of {flag} never occurs {nearest(label, occurring)}".rstrip())
 
 
-def filter_labels(table: Table, config: PrepareConfig) -> None:
-    """Apply the label filter and the rare-label rule, in this order. Raises DataError."""
+def filter_labels(table: Table, config: PrepareConfig, is_whole: bool = True) -> None:
+    """Apply the label filter and the rare-label rule, in this order.
+
+    Raises DataError where they leave less than two classes, but not of a sample, which is not whole: it may be of rows
+    that were sorted by label. Of one whose labels are all unwanted the rows stay, to be measured.
+    """
     unwanted = {label.strip() for label in config.labels_to_filter}
     occurring = [name for name, size in zip(table.names, table.class_sizes(table.alive), strict=True) if size]
-    _warn_of_absent(unwanted, occurring, "--labels-to-filter")
+    if is_whole:
+        _warn_of_absent(unwanted, occurring, "--labels-to-filter")
+    elif unwanted.issuperset(occurring):
+        return
     codes = [code for code, name in enumerate(table.names) if name in unwanted]
     alive = table.alive
     table.remove(alive[np.isin(table.label[alive], codes)], schema.FILTERED_LABEL)
     alive = table.alive
     rare = np.flatnonzero(table.class_sizes(alive) < config.min_class_rows)
     table.remove(alive[np.isin(table.label[alive], rare)], schema.RARE_LABEL)
-    require_classes(table, "the label rules", "check --subject, --labels-to-filter and --min-class-rows")
+    if is_whole:
+        require_classes(table, "the label rules", "check --subject, --labels-to-filter and --min-class-rows")
 
 
 def require_classes(table: Table, after: str, remedy: str) -> None:

@@ -23,26 +23,39 @@ def read_piece(piece: dict[str, Any], text_column: str, label_column: str | None
     A piece of what is no plain JSONL begins with the file, and ends about where so many of its bytes are read.
     """
     path, end = piece["path"], piece["end"]
-    if path.endswith(".parquet"):
-        yield from _read_parquet(path, end, text_column, label_column, batch_rows)
-    elif path.endswith(".csv"):
-        with fsspec.open(path, "rb") as binary:
-            records.refuse_other_bytes(binary.read(records.START_BYTES), os.path.basename(path))
-            binary.seek(0)
-            file = io.TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape", newline="")
-            for row in records.parse_csv(file, text_column, label_column, os.path.basename(path)):
-                yield row
-                if 0 <= end <= binary.tell():
-                    return
-    else:
-        try:
-            for number, raw in _lines(piece):
-                record = records.parse_json_line(raw, number, text_column, label_column)
-                if record is not None:
-                    yield record
-        except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-            why = str(error).split("(b'")[0].strip()  # gzip quotes the first bytes of what it read
-            raise DataError(f"{os.path.basename(path)} cannot be decompressed: {why}", "a whole gzip file") from None
+    try:
+        if path.endswith(".parquet"):
+            yield from _read_parquet(path, end, text_column, label_column, batch_rows)
+        elif path.endswith(".csv"):
+            yield from _read_csv(path, end, text_column, label_column)
+        else:
+            yield from _read_jsonl(piece, text_column, label_column)
+    except PermissionError:
+        raise DataError(f"no right to read {path}", "a file that its reader may read", "check its rights") from None
+
+
+def _read_csv(path: str, end: int, text_column: str, label_column: str | None) -> Iterator[Record]:
+    name = os.path.basename(path)
+    with fsspec.open(path, "rb") as binary:
+        records.refuse_other_bytes(binary.read(records.START_BYTES), name)
+        binary.seek(0)
+        file = io.TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape", newline="")
+        for row in records.parse_csv(file, text_column, label_column, name):
+            yield row
+            if 0 <= end <= binary.tell():
+                return
+
+
+def _read_jsonl(piece: dict[str, Any], text_column: str, label_column: str | None) -> Iterator[Record]:
+    try:
+        for number, raw in _lines(piece):
+            record = records.parse_json_line(raw, number, text_column, label_column)
+            if record is not None:
+                yield record
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        name = os.path.basename(piece["path"])
+        why = str(error).split("(b'")[0].strip()  # gzip quotes the first bytes of what it read
+        raise DataError(f"{name} cannot be decompressed: {why}", "a whole gzip file") from None
 
 
 def _lines(piece: dict[str, Any]) -> Iterator[tuple[int, bytes]]:

@@ -155,7 +155,15 @@ def label_text(value: Any) -> tuple[str, str]:
 
 def _lacks(value: dict[str, Any], column: str) -> str:
     """That a record has no such column, and which it has; "" where it is there and empty."""
-    return "" if column in value else f"no {column!r} among its columns ({', '.join(map(repr, value))})"
+    return "" if column in value else f"no {column!r} among its columns ({checks.names_of(value)})"
+
+
+def without_quote(detail: str) -> str:
+    """The detail of a record without what ``label_text`` quotes of it: a message may end in a log."""
+    kind, quote, quoted = detail.partition(", ")
+    if not quote or not kind.startswith("label is a"):
+        return detail
+    return f"{kind}; {schema.MULTI_LABEL}" if quoted.endswith(schema.MULTI_LABEL) else kind
 
 
 def _bad(raw: bytes, line: int, detail: str) -> Record:

@@ -56,7 +56,7 @@ def rehearse(
 ) -> Rehearsal:
     """All stages on the sample; ``check`` may refuse its rows as they were read.
 
-    Raises DataError where the label rules leave nothing to split.
+    Raises DataError where the label rules leave nothing to split of a sample that is whole.
 
     --corrections, --decontaminate and --previous are left out: each needs files of its own. A class is rare by its
     share of --min-class-rows.
@@ -70,8 +70,8 @@ def rehearse(
     timed = _Timed(sample.seconds)
     table, blocks = _read(sample.records, files, config, timed)
     check(table)
-    labels.rename(table, renames)
-    labels.filter_labels(table, few)
+    labels.rename(table, renames, sample.is_whole)
+    labels.filter_labels(table, few, sample.is_whole)
     return _stages(table, blocks, few, timed)
 
 

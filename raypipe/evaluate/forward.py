@@ -45,8 +45,7 @@ class Forward:
         self._model = modeling.load_classifier(model, token) if classifier is None else classifier
         self.labels = modeling.labels_of(self._model.config)
         self._temperature = modeling.temperature_of(self._model.config)
-        pad = getattr(self._model.config, "pad_token_id", None)
-        self._pad = pad if pad is not None else modeling.load_tokenizer(model, token).pad_token_id or 0
+        self._pad = self._model.config.pad_token_id or 0
         self._budget = tokens
         self._reduce({"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision])
         self._model.to(self._device)

@@ -53,7 +53,7 @@ class Scorer:
         """Score every row of the blocks, in order; ``write`` receives each block's JSONL lines.
 
         With ``kept_at`` each scored block is also kept in that folder, and read from it where it is there. Raises
-        StageError where rows were lost.
+        StageError where rows were lost, or have no scores.
         """
         gathered: Gathered | None = None
         total = sum(block.rows for block in blocks)
@@ -159,12 +159,19 @@ class Gathered:
             self._columns[field.name] = np.ones(shape, dtype)  # written to, so that the memory is really there
 
     def add(self, table: pa.Table) -> None:
-        """The numbers of the next rows."""
+        """The numbers of the next rows. Raises StageError where the model gave none."""
         rows = slice(self._done, self._done + len(table))
         for name, column in self._columns.items():
             values = pa.concat_arrays(table[name].chunks)
             flat = values.flatten() if column.ndim == 2 else values
             column[rows] = flat.to_numpy(zero_copy_only=False).reshape(column[rows].shape)
+        without = int((~np.isfinite(self._columns["scores"][rows])).any(axis=1).sum())
+        if without:
+            raise StageError(
+                f"the model gives no numbers (NaN) for {without:,} of {len(table):,} rows",
+                "a probability of each label",
+                "--precision fp32; if that fails as well, the model's weights are broken",
+            )
         self._done = rows.stop
 
     def scored(self) -> Scored:

@@ -12,7 +12,7 @@ from raypipe.hub import Source
 from raypipe.pipeline.common import Clock, finished_output, hf_token, with_endings, write_json
 from raypipe.pipeline.kept import kept_work, refuse_users
 from raypipe.pipeline.rows import Rows, inputs, of_files, of_splits, require_rows
-from raypipe.runtime import require_shared, say, session
+from raypipe.runtime import came, require_shared, say, session
 from raypipe.schema import StageResult
 
 if TYPE_CHECKING:
@@ -102,9 +102,10 @@ def resolve_classifier(name: str, token: str | None) -> Source:
     from raypipe.train import modeling
 
     model = hub.resolve(name, "model", token)
-    modeling.require_classifier(modeling.load_config(model, token), model)
+    model_config = modeling.load_config(model, token)
+    modeling.require_classifier(model_config, model)
     modeling.require_safetensors(model, token)
-    modeling.require_tokenizer(model, token)
+    modeling.require_tokenizer(model, token, getattr(model_config, "pad_token_id", None))
     return model
 
 
@@ -227,13 +228,14 @@ def make_scorer(
 ) -> "tuple[Scorer, Precision]":
     """What scores these blocks, and in which precision: the one that ``work`` holds, if a killed run chose it there.
 
-    The command has waited for GPUs before. Raises ConfigError where the device cannot do as asked.
+    The command has waited for GPUs before, and waits again for those that have gone since. Raises ConfigError where the
+    device cannot do as asked.
     """
     from raypipe.evaluate.actors import choose_actors, choose_device
     from raypipe.evaluate.precision import Precision, choose
     from raypipe.evaluate.scoring import Scorer
 
-    actors = choose_actors(choose_device(config, waits=False), sum(block.rows for block in blocks))
+    actors = choose_actors(choose_device(config, waits=came("GPU")), sum(block.rows for block in blocks))
     place = None if work is None else storage.join(work, f"{'gpu' if actors.use_gpu else 'cpu'}.json")
     if place is not None and storage.exists(place):
         precision = Precision(**json.loads(storage.read_text(place)))

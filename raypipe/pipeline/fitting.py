@@ -1,5 +1,6 @@
 """What train and sweep share: rows held out and tokenised once, and what the workers are told."""
 
+import os
 from typing import Any, NamedTuple
 
 from raypipe import splits
@@ -82,6 +83,7 @@ def job_of(
         early_stopping_patience=config.early_stopping_patience,
         hf_token=Secret(token),
         wandb_key=Secret(key),
+        wandb_mode=os.environ.get("WANDB_MODE"),
         run_name=run_name,
         tracked_config={**config.deciding(), **recipe.public(), "data_fingerprint": data.fingerprint()},
         token_budget=token_budget(config, workers.use_gpu),

@@ -9,6 +9,7 @@ import numpy as np
 
 from raypipe import storage
 from raypipe.config import PrepareConfig
+from raypipe.data import records
 from raypipe.errors import ConfigError, DataError
 from raypipe.pipeline.common import Clock, finished_output
 from raypipe.pipeline.kept import finish_moves, is_kept, kept_work, work_root
@@ -161,4 +162,4 @@ def _first(table: Any, reason: str) -> str:
     """Where the first row with a reason stands, and what the reader said of it."""
     row = int(np.flatnonzero(table.reason == REASONS.index(reason))[0])
     said = table.ingest_details.get(int(table.order[row]))
-    return table.row_id(row) + (f": {said}" if said else "")
+    return table.row_id(row) + (f": {records.without_quote(said)}" if said else "")

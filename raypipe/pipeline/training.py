@@ -165,7 +165,9 @@ class _Run:
         say(f"{base} ({size / 1e6:.0f} M parameters): {recipe.epochs:g} epochs at {recipe.learning_rate:g}")
         self.is_new = not storage.exists(self.folder)
         held.enter_context(locks.locked(self.checkpoints))
-        self.finished()  # asked again: while this run waited, another one may have ended
+        self.was_killed = config.resume and is_unfinished(self.checkpoints)  # asked again, as the next one is:
+        if self.finished() is not None:  # while this run waited, another one may have ended
+            raise ConfigError(f"another run has completed {self.mark}", "one run at a time", "--resume keeps it now")
         self._open_checkpoints(described.fingerprint, data)
         outcome, made = self._fit(workers, base, recipe, data)
         return train_record.Fitted(described, data, recipe, workers, outcome, made.rows, made.cut, made.notices)

@@ -42,6 +42,7 @@ def run(config: RunConfig) -> StageResult:
     if storage.exists(index) and not (config.overwrite or config.resume):
         raise ConfigError(f"a complete run exists: {index}", "a new --run-dir", "--overwrite or --resume")
     stages = _configure(config, folder)
+    where = _one_ray(config, stages)
     job = _refuse_early(stages)
     if config.dry_run:
         from raypipe.pipeline import dry_run
@@ -49,7 +50,7 @@ def run(config: RunConfig) -> StageResult:
         return dry_run.answer("run", dry_run.estimate_run(stages, job), config, clock.total())
     verbs: dict[str, Any] = {"prepare": preparing.prepare, "train": training.train, "evaluate": evaluating.evaluate}
     results: dict[str, StageResult] = {}
-    with session(config):
+    with session(where):
         for name in stages:
             results[name] = verbs[name](stages[name])
             if results[name].status == "done":
@@ -73,6 +74,20 @@ def run(config: RunConfig) -> StageResult:
         last.metrics,
         clock.total(),
     )
+
+
+def _one_ray(config: RunConfig, stages: dict[str, Any]) -> RunConfig:
+    """Where all stages run: the place that their tables or the flags name. Raises ConfigError where they differ."""
+    named: dict[str, Any] = {}
+    for name in ("address", "num_cpus"):
+        said = {stage: value for stage, made in stages.items() if (value := getattr(made, name)) is not None}
+        places = " and ".join(f"{value!r} for {stage}" for stage, value in said.items())
+        require(
+            len(set(said.values())) < 2, f"{name} {places} in one run", "one Ray for all", "a flag of `raypipe run`"
+        )
+        named[name] = next(iter(said.values()), None)
+    longest_s = max(made.wait_for_resources for made in stages.values())
+    return dataclasses.replace(config, **named, wait_for_resources=longest_s)
 
 
 def _refuse_early(stages: dict[str, Any]) -> PrepareJob | None:

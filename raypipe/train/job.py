@@ -41,6 +41,7 @@ class TrainJob:
     most_workers: int  # that the training may come to have
     evaluations_per_epoch: int = 1
     run_group: str | None = None  # of a sweep's trials
+    wandb_mode: str | None = None  # WANDB_MODE of the driver, which the workers of a cluster do not inherit
 
     def uses_bf16(self) -> bool:
         """Whether the device of this process multiplies in bfloat16."""

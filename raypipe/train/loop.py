@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from raypipe.core import calibration, intervals, metrics
+from raypipe.errors import StageError
 from raypipe.runtime import say
 from raypipe.train import attention, checkpoints, memory, modeling, tracking
 from raypipe.train.batching import TokenBatches
@@ -78,8 +79,8 @@ def fine_tune(
     sample = collate([TokenRows(train)[int(row)] for row in _of_all_lengths(train)])
     model, computes = _classifier(job, arguments, sample, warns=rank == 0)
     forecast = _forecast(job, _lengths(validation).sum() / _lengths(train).sum(), resume is None, progress["seconds"])
-    key, group = job.wandb_key.value, job.run_group
-    with tracking.tracked(folder, job.run_name, job.tracked_config, key, rank == 0, group) as tracker:
+    key, group, mode = job.wandb_key.value, job.run_group, job.wandb_mode
+    with tracking.tracked(folder, job.run_name, job.tracked_config, key, rank == 0, group, mode) as tracker:
         trainer = StepTrainer(
             batches=batches,
             class_weights=_balanced(train, len(job.labels)) if job.balanced_classes else None,
@@ -231,6 +232,7 @@ def _arguments(job: TrainJob, batches: TokenBatches, folder: str, longest: int) 
         metric_for_best_model="macro_f1",
         greater_is_better=True,
         logging_steps=max(1, min(50, _steps(job, batches) // 20)),
+        logging_nan_inf_filter=False,  # it would log a loss of 0 in place of NaN, and Collapse would let it pass
         report_to=[],
         disable_tqdm=True,
         average_tokens_across_devices=False,  # StepTrainer knows the rows of a step without asking the others
@@ -240,8 +242,17 @@ def _arguments(job: TrainJob, batches: TokenBatches, folder: str, longest: int) 
 
 
 def scores(predicted: EvalPrediction) -> dict[str, float]:
-    """Of the validation rows loss, accuracy and macro-F1 with intervals; their temperature, and the loss with it."""
+    """Of the validation rows loss, accuracy and macro-F1 with intervals; their temperature, and the loss with it.
+
+    Raises StageError where the model gives no numbers.
+    """
     logits, true = predicted.predictions, predicted.label_ids  # (rows, classes), (rows,)
+    if not np.isfinite(logits).all():
+        raise StageError(
+            "the training has collapsed: the model's outputs on the validation rows are NaN or infinite",
+            "numbers",
+            "a smaller --learning-rate, or --precision fp32; if both fail, look for NaN in the base model's weights",
+        )
     best, temperature = logits.argmax(axis=-1), calibration.fit_temperature(logits, true)
     accuracy = intervals.wilson(int((best == true).sum()), len(true))
     macro_f1 = metrics.class_estimates(true, best, logits.shape[-1], seed=0)["macro_f1"]

@@ -71,9 +71,10 @@ def require_safetensors(source: Source, token: str | None) -> None:
     )
 
 
-def require_tokenizer(source: Source, token: str | None) -> None:
+def require_tokenizer(source: Source, token: str | None, padding: int | None = None) -> None:
     """Refuse a model without the files of its tokenizer: transformers makes one up that knows no word.
 
+    Likewise one that cannot pad; ``padding`` is the id that the model's configuration names, which serves to score.
     Raises ConfigError.
     """
     expected, remedy = "the files of its tokenizer beside the weights", "save it there: tokenizer.save_pretrained"
@@ -86,6 +87,12 @@ def require_tokenizer(source: Source, token: str | None) -> None:
         ) from error
     if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
         raise ConfigError(f"{source} has no tokenizer", expected, remedy)
+    if tokenizer.pad_token_id is None and padding is None:
+        raise ConfigError(
+            f"the tokenizer of {source} has no padding token, which batches need",
+            "one",
+            "an encoder such as answerdotai/ModernBERT-base, or set tokenizer.pad_token and save it with the weights",
+        )
 
 
 def require_encoder(config: Any, source: Source) -> None:
@@ -130,6 +137,7 @@ def blank_classifier(source: Source, labels: list[str], token: str | None) -> An
 
     config = load_config(source, token)
     config.num_labels = len(labels)
+    _name_padding(config, source, token)
     return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, **NO_CODE)
 
 
@@ -160,6 +168,7 @@ def new_classifier(
         **where,
     )
     config.raypipe_truncation, config.raypipe_max_length = truncation, max_length
+    _name_padding(config, source, token)
     set_seed(seed)
     fresh = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, **NO_CODE)
     head = {k: v for k, v in fresh.state_dict().items() if not k.startswith(f"{fresh.base_model_prefix}.")}
@@ -215,7 +224,14 @@ def load_classifier(source: Source, token: str | None) -> Any:
             "a fine-tuned classifier",
             "train it first",
         )
+    _name_padding(model.config, source, token)
     return model.eval()
+
+
+def _name_padding(config: Any, source: Source, token: str | None) -> None:
+    """Give a configuration without a padding token its tokenizer's: decoders refuse batches without one."""
+    if getattr(config, "pad_token_id", None) is None:
+        config.pad_token_id = load_tokenizer(source, token).pad_token_id
 
 
 def require_classifier(config: Any, source: Source) -> None:

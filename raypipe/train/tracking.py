@@ -30,16 +30,24 @@ class _Silent:
 
 @contextlib.contextmanager
 def tracked(
-    folder: str, name: str, config: Mapping[str, Any], key: str | None, active: bool, group: str | None = None
+    folder: str,
+    name: str,
+    config: Mapping[str, Any],
+    key: str | None,
+    active: bool,
+    group: str | None = None,
+    mode: str | None = None,
 ) -> Iterator[Tracker]:
     """A tracker while the block runs: W&B online with a key, else offline into ``folder``/wandb.
 
-    ``active`` is true on rank 0 only; WANDB_MODE=disabled turns tracking off.
+    ``active`` is true on rank 0 only. ``mode`` is the WANDB_MODE of the user, or else this process's: "disabled" turns
+    tracking off.
     """
-    if not active or os.environ.get("WANDB_MODE") == "disabled":
+    mode = mode or os.environ.get("WANDB_MODE")
+    if not active or mode == "disabled":
         yield _Silent()
         return
-    is_online = bool(key) and os.environ.get("WANDB_MODE") != "offline"
+    is_online = bool(key) and mode != "offline"
     with _finished(_start(is_online, folder, key, name=name, group=group, config=dict(config))) as run:
         yield run
     with contextlib.suppress(OSError):  # copied with the folder it would be a second run of the same id

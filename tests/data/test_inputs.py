@@ -357,3 +357,25 @@ def test_a_broken_file_found_by_a_worker_is_one_clear_line(local_ray, tmp_path, 
     assert "Traceback" not in err and "ray.exceptions" not in err
     said = [line for line in err.splitlines() if line.startswith("raypipe prepare: ")]
     assert len(said) == 1 and "cut.jsonl.gz cannot be decompressed" in said[0] and said[0].endswith("a whole gzip file")
+
+
+def test_a_second_file_without_a_header_is_refused_without_its_texts(prepare_rows, tmp_path):
+    rows = "".join(f"text {n},{'xy'[n % 2]}\n" for n in range(20))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_text(f"text,label\n{rows}")
+    (tmp_path / "in" / "b.csv").write_text(f"My card 4111 was stolen by Bob Smith,lost\n{rows}")
+    with pytest.raises(DataError, match=r"b\.csv:1: no 'text' among its columns \(a long name") as refused:
+        prepare_rows(input_filename="*.csv")
+    assert "Bob" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.csv", "a.parquet"])
+def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch, name):
+    write_jsonl(tmp_path / name, FILLER)
+
+    def no_right(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("raypipe.data.reading.fsspec.open", no_right)  # these tests may run as root, who reads all
+    with pytest.raises(DataError, match=rf"no right to read .*{name}"):
+        ingest.peek(str(tmp_path), [name], "text", "label")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raypipe import DataError, schema
-from raypipe.data.records import Record, from_values, parse_csv, parse_json_line
+from raypipe.data.records import Record, from_values, parse_csv, parse_json_line, without_quote
 
 FEW = settings(max_examples=100, deadline=None, derandomize=True)
 UNICODE = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
@@ -306,3 +306,22 @@ def test_csv_cells_come_back_as_they_were_written(pairs: list[tuple[str, str]]) 
     assert [(r.line, r.text, r.label) for r in found] == [
         (n, text, label.strip()) for n, (text, label) in enumerate(pairs, 1)
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ('["my name, Bob", "b"]', "label is a list; multi-label input is not supported"),
+        ('{"name": "Bob, Ann"}', "label is an object"),
+        ("null", ""),
+    ],
+)
+def test_a_detail_for_messages_quotes_no_row(value, said):
+    detail = label_of(value).detail
+    assert without_quote(detail) == said
+    assert ("Bob" in detail) == bool(said)
+
+
+def test_a_detail_names_columns_and_no_texts():
+    (record,) = parse_csv(["My card was stolen by Bob Smith,card_lost\n", "x,y\n"], "text", "label")
+    assert record.detail == "no 'text' among its columns (a long name, 'card_lost')"

@@ -1,5 +1,6 @@
 """Scores against a plain loop: whatever the actors, blocks and passes, after kills, and in a reduced precision."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -17,7 +18,7 @@ from machines import titled
 from transformers import AutoTokenizer
 from waiting import wait_until
 
-from raypipe import ConfigError, EvaluateConfig, PredictConfig, pipeline
+from raypipe import ConfigError, EvaluateConfig, PredictConfig, StageError, pipeline
 from raypipe.evaluate import actors, precision
 from raypipe.hub import Source
 from raypipe.train import modeling
@@ -101,6 +102,15 @@ def test_predictions_equal_a_plain_loop(rows, tmp_path, local_ray, monkeypatch, 
     assert result.counts["rows"] == ROWS and not (tmp_path / ".out.work").exists()
     metrics = json.loads((tmp_path / "out_metrics.json").read_text())
     assert metrics["precision"]["name"] == "fp32" and metrics["precision"]["sample_rows"] == 0
+
+
+def test_a_model_that_gives_no_numbers_is_refused_and_leaves_no_files(rows, tmp_path, local_ray, tiny_model):
+    model = modeling.new_classifier(Source(tiny_model), LABELS, 1, None)
+    model.classifier.bias.data[3] = torch.nan
+    broken = save(tmp_path / "broken", model, tiny_model)
+    with pytest.raises(StageError, match=r"no numbers \(NaN\) for 2,000 of 2,000 rows"):
+        pipeline.evaluate(dataclasses.replace(evaluation(rows, tmp_path / "out" / "p.jsonl"), model=broken))
+    assert not [path for path in (tmp_path / "out").rglob("*.json*") if ".work" not in str(path)]
 
 
 def test_evaluate_goes_on_from_scored_blocks(rows, tmp_path, local_ray, monkeypatch, capsys):

@@ -193,3 +193,26 @@ def test_a_training_that_stays_at_chance_is_stopped(still_model, data, tmp_path)
     assert e.value.exit_code == 1
     short = dataclasses.replace(work, recipe=Recipe(1e-9, 1, 16))
     assert train(short, tmp_path / "short", *data)[0]["steps"] == 21, "too few steps to judge by"
+
+
+@pytest.fixture
+def broken_model(still_model, tmp_path):
+    """Whose outputs are NaN: one weight of the encoder is."""
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(still_model, tmp_path / "broken")
+    weights = load_file(folder / "model.safetensors")
+    weights["bert.embeddings.LayerNorm.weight"][0] = torch.nan
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return str(folder)
+
+
+def test_a_loss_that_is_no_number_is_collapse_and_no_loss_of_zero(broken_model, data, tmp_path):
+    with pytest.raises(StageError, match=r"collapsed.* its loss is nan"):
+        train(job(broken_model, recipe=Recipe(1e-3, 1, 1)), tmp_path / "long", *data)
+
+
+def test_outputs_that_are_no_numbers_are_never_kept_as_the_best(broken_model, data, tmp_path):
+    with pytest.raises(StageError, match=r"the model's outputs on the validation rows are NaN.*--precision fp32"):
+        train(job(broken_model, recipe=Recipe(1e-3, 1, 16)), tmp_path / "short", *data)
+    assert not (tmp_path / "short/scratch/best").exists()

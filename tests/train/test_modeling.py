@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
@@ -36,6 +37,57 @@ def test_a_model_without_its_tokenizer_is_refused(tiny_model, tmp_path):
     with pytest.raises(ConfigError, match=r"the tokenizer of .* cannot be loaded"):
         modeling.require_tokenizer(Source(str(tmp_path / "bare")), None)
     modeling.require_tokenizer(Source(tiny_model), None)
+
+
+@pytest.fixture
+def decoder(tiny_model, tmp_path):
+    """A decoder as they are published: no padding token in its configuration."""
+    from transformers import Qwen2Config, Qwen2ForSequenceClassification
+
+    tokenizer = modeling.load_tokenizer(Source(tiny_model), None)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = Qwen2Config(vocab_size=len(tokenizer), num_key_value_heads=1, **sizes)
+    Qwen2ForSequenceClassification(config).save_pretrained(tmp_path / "decoder")
+    tokenizer.save_pretrained(tmp_path / "decoder")
+    return str(tmp_path / "decoder")
+
+
+def test_a_decoder_is_told_its_padding_and_keeps_it(decoder, tmp_path):
+    from raypipe.evaluate.forward import Forward
+
+    source = Source(decoder)
+    assert modeling.load_config(source, None).pad_token_id is None
+    modeling.require_tokenizer(source, None)
+    tokenizer = modeling.load_tokenizer(source, None)
+    model = modeling.new_classifier(source, ["a", "b", "c"], seed=1, token=None).eval()
+    rows = tokenizer(["one word", "many more words than that"], padding=True, return_tensors="pt")
+    alone = [tokenizer(text, return_tensors="pt") for text in ("one word", "many more words than that")]
+    with torch.inference_mode():
+        together = model(input_ids=rows["input_ids"], attention_mask=rows["attention_mask"]).logits
+        apart = torch.cat([model(input_ids=one["input_ids"]).logits for one in alone])
+        blank = modeling.blank_classifier(source, ["a", "b"], None)
+        assert blank(input_ids=rows["input_ids"], attention_mask=rows["attention_mask"]).logits.shape == (2, 2)
+    assert torch.allclose(together, apart, atol=1e-5)
+    model.save_pretrained(tmp_path / "trained")
+    tokenizer.save_pretrained(tmp_path / "trained")
+    for folder, classes in (("trained", 3), ("decoder", 2)):  # one of ours, and one that others have published
+        ids = np.concatenate([one["input_ids"][0].numpy() for one in alone])
+        lengths = np.array([one["input_ids"].shape[1] for one in alone])
+        forward = Forward(Source(str(tmp_path / folder)), None, "fp32", False, 1, 1_000)
+        best = forward(ids, np.cumsum(lengths) - lengths, lengths, np.array([0, 1]), classes)
+        assert best.scores.shape == (2, classes)
+        if folder == "trained":
+            expected = together.double().softmax(-1).sort(descending=True).values.numpy()
+            assert np.abs(best.scores - expected).max() < 1e-5
+
+
+def test_a_tokenizer_that_cannot_pad_is_refused(decoder):
+    tokenizer = modeling.load_tokenizer(Source(decoder), None)
+    tokenizer.pad_token = None
+    tokenizer.save_pretrained(decoder)
+    with pytest.raises(ConfigError, match=r"has no padding token.*Remedy: an encoder such as"):
+        modeling.require_tokenizer(Source(decoder), None)
+    modeling.require_tokenizer(Source(decoder), None, padding=7)
 
 
 def test_a_model_of_other_things_than_text_is_refused(tiny_model, tmp_path):

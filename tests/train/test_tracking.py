@@ -4,12 +4,18 @@ import json
 import os
 import time
 
+import pandas as pd
 import pytest
 from wandb_log import read_records
 
-from raypipe.pipeline import evaluating, tracked
+from raypipe import TrainConfig
+from raypipe.hub import Source
+from raypipe.pipeline import evaluating, fitting, tracked
+from raypipe.splits import Splits
 from raypipe.tokens import Secret
 from raypipe.train import tracking
+from raypipe.train.finetune import Workers
+from raypipe.train.recipe import Recipe
 
 SECRET = "hf_" + "planted" * 5
 LABELS = ["<script>x</script>", 'it\'s "b"', "c"]
@@ -83,6 +89,25 @@ def test_without_a_run_nothing_is_added(tmp_path, monkeypatch):
         tracker.log({"loss": 1.0}, step=1)
     tracked.add_results(str(tmp_path), {"id": tracker.id, "offline": tracker.offline}, None, {})
     assert not os.listdir(tmp_path)
+
+
+def test_the_drivers_mode_wins_over_the_workers(tmp_path, monkeypatch):
+    """Workers of a cluster have the variables of their machine, not those of the user's shell."""
+    monkeypatch.setenv("WANDB_MODE", "online")
+    with tracking.tracked(str(tmp_path), "named", {}, SECRET, True, mode="disabled") as tracker:
+        assert not tracker.id
+    assert not os.listdir(tmp_path)
+    with tracking.tracked(str(tmp_path), "named", {}, SECRET, True, mode="offline") as tracker:
+        assert tracker.id and tracker.offline
+
+
+def test_the_workers_are_told_the_drivers_mode(monkeypatch):
+    job = {"config": TrainConfig(model_for_training_finetune="m", input_hf_dataset="d"), "base": None, "token": None}
+    job |= {"workers": Workers(1, 1, False, 1.0, None), "recipe": Recipe(1e-3, 1, 16), "key": SECRET, "run_name": "n"}
+    rows = pd.DataFrame({name: ["x"] for name in ("text", "label", "id", "weight")})
+    for mode in ("offline", "disabled"):
+        monkeypatch.setenv("WANDB_MODE", mode)
+        assert fitting.job_of(data=Splits(rows, rows, Source("d")), **job).wandb_mode == mode
 
 
 def test_the_key_is_in_the_environment_for_a_moment(monkeypatch):

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import numpy as np
+
 from raypipe.config import PrepareConfig
 from raypipe.data import ingest, sample
 from raypipe.data.rehearsal import Rehearsal, rehearse
@@ -56,7 +58,7 @@ def estimate_prepare(config: PrepareConfig, job: PrepareJob) -> Rehearsed:
         tokens=round(rehearsal.terms * scale),
         memory_mib=_memory(rehearsal, taken, tasks),
         workers=min(machine.cpus, max(tasks.pieces, tasks.blocks)),
-        notes=[*machine.notes, *_notes(config, taken)],
+        notes=[*machine.notes, *_notes(config, taken, rehearsal.table)],
     )
     estimate.counts["tokens"] = estimate.tokens
     return Rehearsed(estimate, rehearsal, taken.share)
@@ -126,13 +128,15 @@ def _memory(rehearsal: Rehearsal, taken: Sample, tasks: _Tasks) -> dict[str, flo
     }
 
 
-def _notes(config: PrepareConfig, taken: Sample) -> list[str]:
+def _notes(config: PrepareConfig, taken: Sample, table: Table) -> list[str]:
     notes = []
     if not taken.is_whole:
         notes.append(
             f"a sample of {taken.share:.1%} of the input: duplicates of rows outside of it are not seen, so more rows "
             "will leave"
         )
+        if len(np.unique(table.label[table.side > 0])) < 2:
+            notes.append("the sample has one label: the input seems to be sorted, and other labels may change figures")
     left_out = {
         "--corrections": config.corrections,
         "--decontaminate": config.decontaminate,
