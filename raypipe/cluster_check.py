@@ -121,10 +121,10 @@ def _talk(machines: list[dict[str, Any]]) -> Finding:
     addresses = [worker.address.remote() for worker in workers]
     try:
         started, _ = ray.wait(addresses, num_returns=len(addresses), timeout=TALK_TIMEOUT_S)
-        if len(started) < len(addresses):
+        if every_gpu and len(started) < len(addresses):
             lacking = len(addresses) - len(started)
-            return WARN, f"{lacking} of {len(addresses)} machines gave no worker a place; ask again when they are free"
-        address = ray.get(addresses[0])
+            return WARN, f"the GPUs of {lacking} of {len(addresses)} machines are at work; ask again when they are free"
+        address = ray.get(addresses[0], timeout=TALK_TIMEOUT_S)
         backend = "nccl" if every_gpu else "gloo"
         calls = [w.all_reduce.remote(address, rank, len(workers), backend) for rank, w in enumerate(workers)]
         sums = ray.get(calls, timeout=TALK_TIMEOUT_S)

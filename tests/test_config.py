@@ -577,7 +577,7 @@ def test_the_stages_of_a_run_have_one_ray(tmp_path, prepare, train, flags, expec
     stages = whole._configure(config, str(tmp_path / "run"))
     if isinstance(expected, str):
         with pytest.raises(ConfigError, match=expected):
-            whole._one_ray(config, stages)
+            whole.one_ray(stages)
     else:
-        ray = whole._one_ray(config, stages)
-        assert (ray.address, ray.num_cpus, ray.wait_for_resources) == expected
+        where = whole.one_ray(stages)
+        assert (where["address"], where["num_cpus"], where["wait_for_resources"]) == expected

@@ -115,7 +115,7 @@ def test_gpus_that_others_hold_are_no_fault_of_the_network(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     verdict, finding = json.loads(done.stdout.splitlines()[-1])
-    assert verdict == "warn" and "1 of 1 machines gave no worker a place" in finding
+    assert verdict == "warn" and "the GPUs of 1 of 1 machines are at work" in finding
 
 
 def test_versions_that_differ_are_named():

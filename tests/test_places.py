@@ -91,7 +91,7 @@ OUTPUTS = {  # the verb by its module, and the file that completes its output
 
 
 def begin(module, folder, model, **flags):
-    """Run a verb on a few rows, with its output in ``folder``/out; ``flags`` are those of a training."""
+    """Run a verb on a few rows, with its output in ``folder``/out; ``flags`` are those of a training or sweep."""
     rows = sentences(80)
     write_jsonl(folder / "in" / "a.jsonl", rows)
     dataset = write_dataset(folder / "set", rows[:60], rows[60:])
@@ -116,7 +116,7 @@ def begin(module, folder, model, **flags):
         case "training":
             return pipeline.train(TrainConfig(**trains, **flags))
         case "sweeping":
-            return pipeline.sweep(SweepConfig(learning_rates=(1e-3, 1e-4), **trains))
+            return pipeline.sweep(SweepConfig(learning_rates=(1e-3, 1e-4), **trains, **flags))
 
 
 @pytest.mark.parametrize("module", OUTPUTS)
@@ -137,21 +137,25 @@ def test_an_output_that_another_run_completes_while_this_one_waits_is_not_replac
     assert {path: path.read_text() for path in mark.parent.iterdir()} == theirs
 
 
-def test_a_training_that_another_run_completes_is_not_trained_anew_by_resume(
-    tmp_path, tiny_model, local_ray, monkeypatch
-):
-    """It looked killed at the door, for the other run was still at work."""
-    begin("training", tmp_path, tiny_model)
+@pytest.mark.parametrize("module", ["training", "sweeping"])
+def test_what_another_run_completes_is_not_made_anew_by_resume(module, tmp_path, tiny_model, local_ray, monkeypatch):
+    """The other run was still at work when this one asked at the door."""
+    begin(module, tmp_path, tiny_model)
+    mark, unfinished = tmp_path / "out" / OUTPUTS[module], tmp_path / "out" / ".ray"
     made = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    (tmp_path / "out" / ".ray").mkdir()
-    (tmp_path / "out" / ".ray" / "plan.json").write_text("{}")
+    mark.unlink()
+    if module == "training":  # a sweep keeps it when it has ended
+        unfinished.mkdir()
+        (unfinished / "plan.json").write_text("{}")
 
     def another_run_ends(*_):
-        shutil.rmtree(tmp_path / "out" / ".ray", ignore_errors=True)
+        mark.write_bytes(made[mark])
+        if module == "training":
+            shutil.rmtree(unfinished, ignore_errors=True)
 
-    monkeypatch.setattr("raypipe.pipeline.training.require_shared", another_run_ends)
+    monkeypatch.setattr(f"raypipe.pipeline.{module}.require_shared", another_run_ends)
     with pytest.raises(ConfigError, match=r"another run has completed .*--resume keeps it now"):
-        begin("training", tmp_path, tiny_model, resume=True)
+        begin(module, tmp_path, tiny_model, resume=True)
     assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == made
 
 

@@ -14,7 +14,7 @@ import ray
 from raypipe import storage
 from raypipe.config import checks
 from raypipe.core import text as core_text
-from raypipe.data.reading import read_piece
+from raypipe.data.reading import read_piece, refused_without_rights
 from raypipe.data.records import Record
 from raypipe.errors import DataError
 from raypipe.schema import FORMATS
@@ -193,7 +193,7 @@ def _grouped(pieces: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 
 def _newlines(path: str, start: int, end: int) -> int:
-    with fsspec.open(path, "rb") as file:
+    with refused_without_rights(path), fsspec.open(path, "rb") as file:
         file.seek(start)
         return file.read(end - start).count(b"\n")
 

@@ -56,8 +56,8 @@ def _warn_of_absent(labels: Iterable[str], occurring: Iterable[str], flag: str) 
 def filter_labels(table: Table, config: PrepareConfig, is_whole: bool = True) -> None:
     """Apply the label filter and the rare-label rule, in this order.
 
-    Raises DataError where they leave less than two classes, but not of a sample, which is not whole: it may be of rows
-    that were sorted by label. Of one whose labels are all unwanted the rows stay, to be measured.
+    Raises DataError where they leave less than two classes. A sample, which is not whole, may have one: its rows may
+    have been sorted by label. Of one whose labels are all unwanted the rows stay, to be measured.
     """
     unwanted = {label.strip() for label in config.labels_to_filter}
     occurring = [name for name, size in zip(table.names, table.class_sizes(table.alive), strict=True) if size]
@@ -71,7 +71,7 @@ def filter_labels(table: Table, config: PrepareConfig, is_whole: bool = True) ->
     alive = table.alive
     rare = np.flatnonzero(table.class_sizes(alive) < config.min_class_rows)
     table.remove(alive[np.isin(table.label[alive], rare)], schema.RARE_LABEL)
-    if is_whole:
+    if is_whole or not len(table.alive):
         require_classes(table, "the label rules", "check --subject, --labels-to-filter and --min-class-rows")
 
 

@@ -1,5 +1,6 @@
 """The records of one input file, or of a range of its bytes, whatever its format."""
 
+import contextlib
 import gzip
 import io
 import os
@@ -23,13 +24,20 @@ def read_piece(piece: dict[str, Any], text_column: str, label_column: str | None
     A piece of what is no plain JSONL begins with the file, and ends about where so many of its bytes are read.
     """
     path, end = piece["path"], piece["end"]
-    try:
+    with refused_without_rights(path):
         if path.endswith(".parquet"):
             yield from _read_parquet(path, end, text_column, label_column, batch_rows)
         elif path.endswith(".csv"):
             yield from _read_csv(path, end, text_column, label_column)
         else:
             yield from _read_jsonl(piece, text_column, label_column)
+
+
+@contextlib.contextmanager
+def refused_without_rights(path: str) -> Iterator[None]:
+    """Raise DataError where the file may not be read."""
+    try:
+        yield
     except PermissionError:
         raise DataError(f"no right to read {path}", "a file that its reader may read", "check its rights") from None
 

@@ -56,7 +56,7 @@ def rehearse(
 ) -> Rehearsal:
     """All stages on the sample; ``check`` may refuse its rows as they were read.
 
-    Raises DataError where the label rules leave nothing to split of a sample that is whole.
+    Raises DataError where the label rules leave nothing to split.
 
     --corrections, --decontaminate and --previous are left out: each needs files of its own. A class is rare by its
     share of --min-class-rows.

@@ -71,7 +71,10 @@ class _Sweep:
         recipes = {name: fitting.recipe_of(self.config, base, self.token)[0] for name, base in bases.items()}
         self.is_new = not storage.exists(self.folder)
         with locks.locked(self.experiment):
-            self.finished()  # asked again: while this run waited, another one may have ended
+            if self.finished() is not None:  # asked again: while this run waited, another one may have ended
+                raise ConfigError(
+                    f"another run has completed {self.mark}", "one run at a time", "--resume keeps it now"
+                )
             return self._result(self._tried(workers, bases, recipes, data, self._plan(bases, data)), "done")
 
     def _data(self) -> splits.Splits:

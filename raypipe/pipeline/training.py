@@ -170,7 +170,10 @@ class _Run:
             raise ConfigError(f"another run has completed {self.mark}", "one run at a time", "--resume keeps it now")
         self._open_checkpoints(described.fingerprint, data)
         outcome, made = self._fit(workers, base, recipe, data)
-        return train_record.Fitted(described, data, recipe, workers, outcome, made.rows, made.cut, made.notices)
+        for notice in outcome["notices"]:
+            say(notice)
+        notices = made.notices + outcome["notices"]
+        return train_record.Fitted(described, data, recipe, workers, outcome, made.rows, made.cut, notices)
 
     def _write(self, run: dict[str, Any], metrics: dict[str, Any], outcome: dict[str, Any], model: Source) -> None:
         """The card into the model's folder, test scores to W&B, and the files that complete the run."""

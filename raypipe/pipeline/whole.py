@@ -42,7 +42,9 @@ def run(config: RunConfig) -> StageResult:
     if storage.exists(index) and not (config.overwrite or config.resume):
         raise ConfigError(f"a complete run exists: {index}", "a new --run-dir", "--overwrite or --resume")
     stages = _configure(config, folder)
-    where = _one_ray(config, stages)
+    where = one_ray(stages)
+    stages = {name: dataclasses.replace(stage, **where) for name, stage in stages.items()}
+    config = dataclasses.replace(config, **where)
     job = _refuse_early(stages)
     if config.dry_run:
         from raypipe.pipeline import dry_run
@@ -50,7 +52,7 @@ def run(config: RunConfig) -> StageResult:
         return dry_run.answer("run", dry_run.estimate_run(stages, job), config, clock.total())
     verbs: dict[str, Any] = {"prepare": preparing.prepare, "train": training.train, "evaluate": evaluating.evaluate}
     results: dict[str, StageResult] = {}
-    with session(where):
+    with session(config):
         for name in stages:
             results[name] = verbs[name](stages[name])
             if results[name].status == "done":
@@ -76,18 +78,17 @@ def run(config: RunConfig) -> StageResult:
     )
 
 
-def _one_ray(config: RunConfig, stages: dict[str, Any]) -> RunConfig:
-    """Where all stages run: the place that their tables or the flags name. Raises ConfigError where they differ."""
-    named: dict[str, Any] = {}
+def one_ray(stages: dict[str, Any]) -> dict[str, Any]:
+    """Where all stages run, and how long they wait, as flags or tables say. Raises ConfigError where these differ."""
+    where: dict[str, Any] = {"wait_for_resources": max(made.wait_for_resources for made in stages.values())}
     for name in ("address", "num_cpus"):
         said = {stage: value for stage, made in stages.items() if (value := getattr(made, name)) is not None}
         places = " and ".join(f"{value!r} for {stage}" for stage, value in said.items())
         require(
             len(set(said.values())) < 2, f"{name} {places} in one run", "one Ray for all", "a flag of `raypipe run`"
         )
-        named[name] = next(iter(said.values()), None)
-    longest_s = max(made.wait_for_resources for made in stages.values())
-    return dataclasses.replace(config, **named, wait_for_resources=longest_s)
+        where[name] = next(iter(said.values()), None)
+    return where
 
 
 def _refuse_early(stages: dict[str, Any]) -> PrepareJob | None:

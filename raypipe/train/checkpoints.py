@@ -34,6 +34,7 @@ class KeepBest(TrainerCallback):
         self.folder, self._patience = folder, patience
         self.without_better = 0
         self.calibration: dict[str, float] = {}
+        self.notices: list[str] = []  # what to know of the weights that are kept
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any, model: Any, **_: Any) -> None:
         if state.best_metric is None or metrics["eval_macro_f1"] > state.best_metric:  # of the evaluations before

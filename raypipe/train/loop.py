@@ -31,6 +31,10 @@ from raypipe.train.stepping import StepTrainer
 from raypipe.train.watching import Collapse, Evaluated, Track, WholeTime, WithinEpoch
 
 
+class DivergedError(StageError):
+    """The outputs of the model are no numbers any more."""
+
+
 class TokenRows(torch.utils.data.Dataset):
     """Tokenised rows of an Arrow table  # input_ids: list<int32>, label: int64."""
 
@@ -93,7 +97,7 @@ def fine_tune(
             callbacks=_callbacks(job, tracker, batches, best, forecast, report, progress["seconds"], evaluated),
         )
         trainer.remove_callback(PrinterCallback)  # Track says what there is to say
-        seconds = _train(trainer, resume, progress)
+        seconds = _train(trainer, best, resume, progress)
     if rank == 0:
         _save(best, tokenizer, job.max_length, os.path.join(folder, "model"))
     return {
@@ -118,26 +122,43 @@ def _save(best: checkpoints.KeepBest, tokenizer: Any, max_length: int, folder: s
     tokenizer.save_pretrained(folder)
 
 
-def _train(trainer: StepTrainer, resume: str | None, progress: dict[str, Any]) -> float:
-    """Train, from ``resume`` on where there is a checkpoint; seconds in all, those before it included."""
+def _train(trainer: StepTrainer, best: checkpoints.KeepBest, resume: str | None, progress: dict[str, Any]) -> float:
+    """Train, from ``resume`` on where there is a checkpoint; seconds in all, those before it included.
+
+    A training that diverges ends with the best weights that it had, if it had any. Raises DivergedError if not.
+    """
     start = time.monotonic()
     if progress["finished"]:
         trainer.state = TrainerState.load_from_json(os.path.join(str(resume), "trainer_state.json"))
-    else:
+        return float(progress["seconds"])
+    try:
         trainer.train(resume_from_checkpoint=resume)
+    except DivergedError:
+        if trainer.state.best_metric is None:
+            raise
+        best.notices.append(
+            f"warning: the training diverged by step {trainer.state.global_step} of {trainer.state.max_steps} (NaN or "
+            "infinite outputs); the model is its best epoch before, and a smaller --learning-rate may do better"
+        )
     return time.monotonic() - start + float(progress["seconds"])
 
 
 def _history(state: TrainerState, best: checkpoints.KeepBest, forecast: WholeTime) -> dict[str, Any]:
     """What is known of the training when it has ended."""
     return {
-        "history": state.log_history,
+        "history": [_finite(entry) for entry in state.log_history],
+        "notices": best.notices,
         "steps": state.global_step,
         "epochs": state.epoch,
         "best_macro_f1": state.best_metric,
         "calibration": best.calibration,
         "predicted_s": forecast.predicted_s,
     }
+
+
+def _finite(entry: dict[str, Any]) -> dict[str, Any]:
+    """A line of the history without what JSON cannot hold, as the loss of a training that diverged."""
+    return {name: v for name, v in entry.items() if not (isinstance(v, float) and not math.isfinite(v))}
 
 
 def _classifier(
@@ -244,11 +265,11 @@ def _arguments(job: TrainJob, batches: TokenBatches, folder: str, longest: int) 
 def scores(predicted: EvalPrediction) -> dict[str, float]:
     """Of the validation rows loss, accuracy and macro-F1 with intervals; their temperature, and the loss with it.
 
-    Raises StageError where the model gives no numbers.
+    Raises DivergedError where the model gives no numbers.
     """
     logits, true = predicted.predictions, predicted.label_ids  # (rows, classes), (rows,)
     if not np.isfinite(logits).all():
-        raise StageError(
+        raise DivergedError(
             "the training has collapsed: the model's outputs on the validation rows are NaN or infinite",
             "numbers",
             "a smaller --learning-rate, or --precision fp32; if both fail, look for NaN in the base model's weights",

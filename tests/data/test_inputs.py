@@ -377,5 +377,9 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch, name):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("raypipe.data.reading.fsspec.open", no_right)  # these tests may run as root, who reads all
-    with pytest.raises(DataError, match=rf"no right to read .*{name}"):
-        ingest.peek(str(tmp_path), [name], "text", "label")
+    for read in (
+        lambda: ingest.peek(str(tmp_path), [name], "text", "label"),
+        lambda: ingest._newlines(str(tmp_path / name), 0, 9),  # a later file, of many pieces
+    ):
+        with pytest.raises(DataError, match=rf"no right to read .*{name}"):
+            read()

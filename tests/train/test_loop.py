@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 import torch
 from conftest import TOPICS, sentences
+from transformers import EvalPrediction
 
 from raypipe import ConfigError, StageError
 from raypipe.hub import Source
@@ -210,6 +211,32 @@ def broken_model(still_model, tmp_path):
 def test_a_loss_that_is_no_number_is_collapse_and_no_loss_of_zero(broken_model, data, tmp_path):
     with pytest.raises(StageError, match=r"collapsed.* its loss is nan"):
         train(job(broken_model, recipe=Recipe(1e-3, 1, 1)), tmp_path / "long", *data)
+
+
+def test_a_training_that_diverges_late_ends_with_its_best_epoch_before(still_model, data, tmp_path, monkeypatch):
+    evaluations, real = [], loop.scores
+
+    def diverged_at_the_second(predicted):
+        evaluations.append(predicted)
+        if len(evaluations) == 2:
+            predicted = EvalPrediction(np.full_like(predicted.predictions, np.nan), predicted.label_ids)
+        return real(predicted)
+
+    monkeypatch.setattr(loop, "scores", diverged_at_the_second)
+    outcome, kept = train(job(still_model), tmp_path / "late", *data)
+    (notice,) = outcome["notices"]
+    assert "diverged by step 42 of 63" in notice and outcome["steps"] == 42
+    (evaluated,) = (entry for entry in outcome["history"] if "eval_macro_f1" in entry)
+    assert outcome["best_macro_f1"] == evaluated["eval_macro_f1"] and evaluated["step"] == 21
+    best = (tmp_path / "late/scratch/best/model.safetensors").read_bytes()
+    assert kept == hashlib.sha256(best).hexdigest()
+
+
+def test_a_history_is_of_numbers_that_json_has():
+    assert loop._finite({"step": 3, "loss": float("nan"), "grad_norm": float("inf"), "epoch": 0.5}) == {
+        "step": 3,
+        "epoch": 0.5,
+    }
 
 
 def test_outputs_that_are_no_numbers_are_never_kept_as_the_best(broken_model, data, tmp_path):

@@ -136,7 +136,7 @@ def _notes(config: PrepareConfig, taken: Sample, table: Table) -> list[str]:
             "will leave"
         )
         if len(np.unique(table.label[table.side > 0])) < 2:
-            notes.append("the sample has one label: the input seems to be sorted, and other labels may change figures")
+            notes.append("the sample has one label: input that is not sorted by label would be refused")
     left_out = {
         "--corrections": config.corrections,
         "--decontaminate": config.decontaminate,
