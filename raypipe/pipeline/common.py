@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from raypipe import storage, tokens
-from raypipe.config import CommonConfig
+from raypipe.config import CommonConfig, require
 from raypipe.errors import ConfigError
 
 
@@ -78,6 +78,11 @@ def finished_output(mark: str, config: CommonConfig, outputs: list[str]) -> dict
             "--overwrite, or another output name",
         )
     return finished if all(storage.exists(output) for output in outputs) else None
+
+
+def refuse_completed(mark: str, finished: dict[str, Any] | None) -> None:
+    """Refuse to make anew what another run has ``finished`` while this one waited. Raises ConfigError."""
+    require(finished is None, f"another run has completed {mark}", "one run at a time", "--resume keeps it now")
 
 
 def read_mark(mark: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from raypipe.config import SweepConfig
 from raypipe.errors import ConfigError, StageError
 from raypipe.hub import Source
 from raypipe.pipeline import fitting
-from raypipe.pipeline.common import Clock, finished_output, hf_token, wandb_key, write_json
+from raypipe.pipeline.common import Clock, finished_output, hf_token, refuse_completed, wandb_key, write_json
 from raypipe.pipeline.kept import open_unfinished, undone
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import StageResult
@@ -71,10 +71,7 @@ class _Sweep:
         recipes = {name: fitting.recipe_of(self.config, base, self.token)[0] for name, base in bases.items()}
         self.is_new = not storage.exists(self.folder)
         with locks.locked(self.experiment):
-            if self.finished() is not None:  # asked again: while this run waited, another one may have ended
-                raise ConfigError(
-                    f"another run has completed {self.mark}", "one run at a time", "--resume keeps it now"
-                )
+            refuse_completed(self.mark, self.finished())  # asked again: another run may have ended meanwhile
             return self._result(self._tried(workers, bases, recipes, data, self._plan(bases, data)), "done")
 
     def _data(self) -> splits.Splits:

@@ -10,7 +10,7 @@ from raypipe.config import EvaluateConfig, TrainConfig
 from raypipe.errors import ConfigError
 from raypipe.hub import Source
 from raypipe.pipeline import evaluating, fitting, tracked, train_record
-from raypipe.pipeline.common import Clock, finished_output, hf_token, read_mark, wandb_key, write_json
+from raypipe.pipeline.common import Clock, finished_output, hf_token, read_mark, refuse_completed, wandb_key, write_json
 from raypipe.pipeline.kept import is_unfinished, open_unfinished, refuse_users, undone
 from raypipe.runtime import require_shared, say, session
 from raypipe.schema import StageResult
@@ -165,9 +165,9 @@ class _Run:
         say(f"{base} ({size / 1e6:.0f} M parameters): {recipe.epochs:g} epochs at {recipe.learning_rate:g}")
         self.is_new = not storage.exists(self.folder)
         held.enter_context(locks.locked(self.checkpoints))
-        self.was_killed = config.resume and is_unfinished(self.checkpoints)  # asked again, as the next one is:
-        if self.finished() is not None:  # while this run waited, another one may have ended
-            raise ConfigError(f"another run has completed {self.mark}", "one run at a time", "--resume keeps it now")
+        # Both are asked again: while this run waited, another one may have ended.
+        self.was_killed = config.resume and is_unfinished(self.checkpoints)
+        refuse_completed(self.mark, self.finished())
         self._open_checkpoints(described.fingerprint, data)
         outcome, made = self._fit(workers, base, recipe, data)
         for notice in outcome["notices"]:
